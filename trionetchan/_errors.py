@@ -1,0 +1,121 @@
+"""The errors of trionetchan, and the codes that stand for them on the wire.
+
+Two kinds live here. The `NetchanError` tree is public: what a program that uses the library sees. `Code` is what one
+side tells the other in a REJECT, CLOSE or GOODBYE frame; the shell translates between the two, once, at its edge.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+__all__ = [
+    "ChannelNameInUseError",
+    "Code",
+    "ConnectionLostError",
+    "LimitError",
+    "NetchanError",
+    "NoSuchChannelError",
+    "ProtocolError",
+    "RemoteValueError",
+    "TooManyErrors",
+    "TypeMismatchError",
+    "UnfitValue",
+    "ValueTypeError",
+    "ValuesDroppedError",
+    "WrongDirectionError",
+    "printable",
+]
+
+
+class Code(enum.IntEnum):
+    """Why a request was refused, a channel closed or a session ended. The numbers are the wire's."""
+
+    FINISHED = 0  # the sender is done (CLOSE), or a plain goodbye (GOODBYE)
+    HUNG_UP = 1
+    RECEIVER_GONE = 2
+    VALUE_REFUSED = 3
+    WITHDRAWN = 4
+    COUNT_REACHED = 5
+    LIMIT = 6
+    NO_SUCH_CHANNEL = 7
+    WRONG_DIRECTION = 8
+    TYPE_MISMATCH = 9
+    PROTOCOL_ERROR = 10
+    UNSUPPORTED_VERSION = 11
+
+
+class NetchanError(Exception):
+    """The base of all errors of this library. `.channel` is the name of the channel concerned, if one is."""
+
+    channel: str | None
+
+    def __init__(self, message: str, *, channel: str | None = None) -> None:
+        super().__init__(message)
+        self.channel = channel
+
+
+class ChannelNameInUseError(NetchanError):
+    """The name is bound already, by this exporter or this importer."""
+
+
+class NoSuchChannelError(NetchanError):
+    """The exporter has no channel of that name; or the name that was to be hung up is not bound here."""
+
+
+class WrongDirectionError(NetchanError):
+    """Both sides would send on that channel, or both receive."""
+
+
+class TypeMismatchError(NetchanError):
+    """The value types of the two sides do not fit; the message says where they differ."""
+
+
+class ValueTypeError(NetchanError):
+    """A local value does not fit its channel's value type, or a value type cannot be carried."""
+
+
+class RemoteValueError(NetchanError):
+    """A value that arrived does not fit its channel's value type."""
+
+
+class ValuesDroppedError(NetchanError):
+    """Values that a drain or sync covered were dropped: hung up, refused, or without a receiver. `.count` of them."""
+
+    count: int
+
+    def __init__(self, message: str, *, channel: str | None = None, count: int) -> None:
+        super().__init__(message, channel=channel)
+        self.count = count
+
+
+class LimitError(NetchanError):
+    """A limit, of this side or of the peer, stands in the way."""
+
+
+class ProtocolError(NetchanError):
+    """The peer broke the protocol; its connection has ended."""
+
+
+class ConnectionLostError(NetchanError):
+    """The connection ended before what it carried was finished."""
+
+
+class TooManyErrors(NetchanError):
+    """`importer.errors` was left unread; `.errors` are the exceptions that waited there, and the one too many."""
+
+    errors: Sequence[NetchanError]
+
+    def __init__(self, message: str, *, errors: Sequence[NetchanError]) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)
+
+
+class UnfitValue(Exception):
+    """A value, or a type, that a value codec cannot carry. Private: the shell adds the channel and makes it public."""
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Text from a peer, fit for a log line or a message: escaped, and cut at `limit` characters."""
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    return cut.encode("unicode_escape", "backslashreplace").decode("ascii") if not cut.isprintable() else cut

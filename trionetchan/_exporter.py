@@ -1,0 +1,385 @@
+"""The side that publishes channels by name, and serves any number of importers on any number of streams."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import ssl
+import stat
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, TypeVar, overload
+
+import trio
+from typing_extensions import TypeForm
+
+from ._connection import Connection
+from ._endpoint import Channel, Endpoint, check_name, codec_of, direction_of, whole_number
+from ._errors import ChannelNameInUseError, Code, UnfitValue
+from ._incoming import Incoming, ReceiveLink
+from ._limits import Limits
+from ._outgoing import Outgoing, SendLink
+from ._protocol.events import Accepted, ImportRequested, Rejected
+from ._protocol.session import Role
+from ._schema import Schema, difference
+from ._statistics import Direction, ExporterStatistics
+
+__all__ = ["Exporter", "open_exporter"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("trionetchan")
+
+
+@contextlib.asynccontextmanager
+async def open_exporter(*, limits: Limits = Limits()) -> AsyncGenerator[Exporter]:  # noqa: B008
+    """Opens an exporter; use it with `async with`.
+
+    Leaving the block normally waits, under the caller's cancel scope, until what was sent into channels that the
+    program has closed is acknowledged by the importers there are; then it says goodbye to them, which takes
+    `goodbye_timeout` at most. Ends that are still open then, and all ends when an exception leaves the block, count
+    as crashed: importers fail, they do not see an end.
+
+    The block raises `ValueTypeError` or `LimitError` when the program sends a value that does not fit, and what a
+    foreign end raises. No peer can make it raise.
+    """
+    exporter = Exporter(limits)
+    async with exporter._block():  # pyright: ignore[reportPrivateUsage]
+        yield exporter
+
+
+class Exporter(Endpoint):
+    """Publishes channels by name. Made by `open_exporter`."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._connections: set[Connection] = set()
+        self._serving: set[trio.CancelScope] = set()
+
+    def __repr__(self) -> str:
+        return f"<Exporter of {len(self._channels)} channels to {len(self._connections)} connections>"
+
+    # Channels
+
+    @overload
+    def export(
+        self,
+        name: str,
+        end: trio.abc.SendChannel[T] | trio.abc.ReceiveChannel[T],
+        value_type: TypeForm[T],
+        *,
+        direction: Direction | None = None,
+        window: int = 64,
+        importers: int | None = 1,
+    ) -> None: ...
+    @overload
+    def export(
+        self,
+        name: str,
+        end: trio.abc.SendChannel[Any] | trio.abc.ReceiveChannel[Any],
+        *,
+        direction: Direction | None = None,
+        window: int = 64,
+        importers: int | None = 1,
+    ) -> None: ...
+    def export(
+        self,
+        name: str,
+        end: Any,
+        value_type: Any = Any,
+        *,
+        direction: Direction | None = None,
+        window: int = 64,
+        importers: int | None = 1,
+    ) -> None:
+        """Publishes one end of a channel, whose other end the caller keeps. The end belongs to the exporter from now
+        on.
+
+        A receive end is sent from: its values go to importers, each to one of them. A send end is received into: values
+        of importers arrive there; it is closed when at least `importers` imports have bound the name and all have
+        finished (None: only by hang-up). `window`: how many values may be unacknowledged with each importer.
+
+        `ChannelNameInUseError` if the name is exported already, unless that channel has ended and all of it is
+        delivered; `ValueTypeError` for a type that cannot be carried; `TypeError` for an end that is none.
+        """
+        check_name(name)
+        self._check_open()
+        whole_number("window", window, None)
+        if importers is not None:
+            whole_number("importers", importers, 1)
+        direction = direction_of(name, end, direction)
+        codec = codec_of(name, value_type)
+        self._make_room(name)
+        if direction is Direction.SEND:
+            self._export_outgoing(name, end, codec, window)
+        else:
+            self._export_incoming(name, end, codec, window, importers)
+
+    @overload
+    def open_send_channel(
+        self, name: str, value_type: TypeForm[T], *, max_buffer_size: float = 0
+    ) -> trio.MemorySendChannel[T]: ...
+    @overload
+    def open_send_channel(self, name: str, *, max_buffer_size: float = 0) -> trio.MemorySendChannel[Any]: ...
+    def open_send_channel(
+        self, name: str, value_type: Any = Any, *, max_buffer_size: float = 0
+    ) -> trio.MemorySendChannel[Any]:
+        """Opens a memory channel, publishes it, and returns the end that sends to importers. Errors as in `export`.
+
+        `max_buffer_size` is in values, as in `trio.open_memory_channel`. The importers choose the window.
+        """
+        check_name(name)
+        self._check_open()
+        codec = codec_of(name, value_type)
+        self._make_room(name)
+        send, receive = trio.open_memory_channel[Any](max_buffer_size)
+        self._export_outgoing(name, receive, codec, self._limits.max_window)
+        return send
+
+    @overload
+    def open_receive_channel(
+        self,
+        name: str,
+        value_type: TypeForm[T],
+        *,
+        max_buffer_size: float = 0,
+        window: int = 64,
+        importers: int | None = 1,
+    ) -> trio.MemoryReceiveChannel[T]: ...
+    @overload
+    def open_receive_channel(
+        self, name: str, *, max_buffer_size: float = 0, window: int = 64, importers: int | None = 1
+    ) -> trio.MemoryReceiveChannel[Any]: ...
+    def open_receive_channel(
+        self,
+        name: str,
+        value_type: Any = Any,
+        *,
+        max_buffer_size: float = 0,
+        window: int = 64,
+        importers: int | None = 1,
+    ) -> trio.MemoryReceiveChannel[Any]:
+        """Opens a memory channel, publishes it, and returns the end where values of importers arrive. As `export`."""
+        send, receive = trio.open_memory_channel[Any](max_buffer_size)
+        try:
+            self.export(name, send, value_type, window=window, importers=importers)
+        except BaseException:
+            send.close()
+            receive.close()
+            raise
+        self._opened[self._channels[name]] = receive
+        return receive
+
+    def _make_room(self, name: str) -> None:
+        """Frees the name of a channel that has finished, with all of it delivered."""
+        old = self._channels.get(name)
+        if isinstance(old, Outgoing) and old.sender_closed:
+            if not old.settled:
+                raise ChannelNameInUseError(
+                    f"{name}: expected a name that is free, got one that has finished with values not delivered yet",
+                    channel=name,
+                )
+            self._retire(old)
+            old.finish_now()
+        self._check_name_free(name)
+
+    def _export_outgoing(self, name: str, end: Any, codec: Any, window: int) -> None:
+        self._start_channel(
+            Outgoing(
+                name,
+                end,
+                codec,
+                window=window,
+                limits=self._limits,
+                on_failure=self.fail,
+                on_detached=self._on_detached,
+            )
+        )
+
+    def _export_incoming(self, name: str, end: Any, codec: Any, window: int, importers: int | None) -> None:
+        self._start_channel(
+            Incoming(
+                name,
+                end,
+                codec,
+                window=window,
+                importers=importers,
+                on_failure=self.fail,
+                on_left=self._on_left,
+                on_ended=self._on_ended,
+            )
+        )
+
+    # What happens to them
+
+    def on_import(self, connection: Connection, request: ImportRequested) -> None:
+        """An importer asks to bind a name."""
+        answer = self._bind(connection, request)
+        if answer is not None:
+            connection.session.reject(request.channel, *answer)
+
+    def _bind(self, connection: Connection, request: ImportRequested) -> tuple[Code, str] | None:
+        """Binds the name, or says why not."""
+        name = request.name
+        channel = self._channels.get(name)
+        if channel is None or channel.ended or self._left:
+            return Code.NO_SUCH_CHANNEL, f"{name}: expected a name that is exported, got one that is not"
+        sends = isinstance(channel, Outgoing)
+        if sends != request.receives:
+            way = "sends" if sends else "receives"
+            return (
+                Code.WRONG_DIRECTION,
+                f"{name}: expected the two sides in opposite directions, got both that {way[:-1]}",
+            )
+        try:
+            schema = Schema.from_bytes(request.schema)
+        except UnfitValue as error:
+            return Code.TYPE_MISMATCH, f"{name}: expected the schema of a value type, got: {error}"
+        own = channel.codec.schema
+        where = difference(own, schema) if sends else difference(schema, own)
+        if where is not None:
+            here, there = (where.receiver, where.sender) if sends else (where.sender, where.receiver)
+            return Code.TYPE_MISMATCH, f"{name}: {where.path}: {here} here, {there} there"
+        connection.session.accept(request.channel, window=channel.window, schema=own.to_bytes())
+        if isinstance(channel, Outgoing):
+            channel.attach(SendLink(channel, connection, request.channel))
+        else:
+            channel.attach(ReceiveLink(channel, connection, request.channel))
+        return None
+
+    def on_answer(self, connection: Connection, answer: Accepted | Rejected) -> None:
+        raise AssertionError("an exporter asks for nothing")
+
+    def on_tick(self) -> None:
+        for channel in list(self._channels.values()):
+            if isinstance(channel, Incoming):
+                channel.look_around()
+
+    def on_lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def _on_detached(self, channel: Channel, code: Code | None, message: str) -> None:
+        self._sweep(channel)
+
+    def _on_left(self, channel: Incoming[Any], code: Code | None, message: str) -> None:
+        if code is Code.VALUE_REFUSED:
+            logger.warning("a value of an importer was refused: %s", message)
+
+    def _on_ended(self, channel: Incoming[Any], code: Code) -> None:
+        self._retire(channel)
+
+    # Serving
+
+    async def serve_tcp(
+        self,
+        port: int,
+        *,
+        host: str | bytes | None = "127.0.0.1",
+        ssl_context: ssl.SSLContext | None = None,
+        task_status: trio.TaskStatus[list[trio.abc.Listener[Any]]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serves importers over TCP, with TLS if there is an `ssl_context`, until cancelled or the block is left.
+
+        Start it with `nursery.start`: the started value is the list of listeners; port 0 takes a free port. Loopback
+        unless told otherwise; `host=None` is every interface. `OSError` if the address cannot be had. Cancelling says
+        goodbye to its importers, within `goodbye_timeout`.
+        """
+        self._check_open()
+        listeners: list[trio.abc.Listener[Any]] = [*await trio.open_tcp_listeners(port, host=host)]
+        if ssl_context is not None:
+            listeners = [trio.SSLListener(listener, ssl_context) for listener in listeners]
+        await self.serve_listeners(listeners, task_status=task_status)
+
+    async def serve_unix(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        task_status: trio.TaskStatus[list[trio.abc.Listener[Any]]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serves importers over a unix socket, as `serve_tcp` does. A stale socket file is replaced, a live one refused
+        (`OSError`); the file is removed when done."""
+        self._check_open()
+        path = os.fspath(path)
+        await _remove_stale(path)
+        with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as listening:
+            await listening.bind(path)
+            made = os.stat(path, follow_symlinks=False)
+            try:
+                listening.listen(1024)
+                await self.serve_listeners([trio.SocketListener(listening)], task_status=task_status)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    now = os.stat(path, follow_symlinks=False)
+                    if (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino):
+                        os.unlink(path)
+
+    async def serve_listeners(
+        self,
+        listeners: Sequence[trio.abc.Listener[Any]],
+        *,
+        task_status: trio.TaskStatus[list[trio.abc.Listener[Any]]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serves importers that these listeners accept, as `serve_tcp` does; closes the listeners when done."""
+        self._check_open()
+        with trio.CancelScope() as scope:
+            self._serving.add(scope)
+            try:
+                await trio.serve_listeners(self.serve_stream, list(listeners), task_status=task_status)
+            finally:
+                self._serving.discard(scope)
+
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
+        """Serves the importer at the other end of this stream; returns when the connection has ended.
+
+        The stream is closed then. Whatever the peer does, nothing is raised; why a connection failed is logged.
+        Cancelling says goodbye, within `goodbye_timeout`.
+        """
+        self._check_open()
+        connection = Connection(stream, Role.EXPORTER, self._limits, self)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        except Exception:
+            logger.exception("the connection with %s ended", connection)
+        finally:
+            self._connections.discard(connection)
+        if connection.failure is not None:
+            logger.warning("the connection with %s ended: %s", connection.peer_name, connection.failure)
+
+    async def _say_goodbye(self) -> None:
+        for scope in list(self._serving):
+            scope.cancel()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.leave()
+        for connection in connections:
+            await connection.wait_over()
+
+    def statistics(self) -> ExporterStatistics:
+        """A snapshot: channels by name, connections open now, values dropped in all."""
+        self._check_open()
+        channels = self._channel_statistics()
+        dropped = self._dropped + sum(channel.dropped for channel in [*self._channels.values(), *self._retiring])
+        return ExporterStatistics(channels=channels, connections=len(self._connections), dropped=dropped)
+
+
+async def _remove_stale(path: str) -> None:
+    """Removes a socket file that nobody listens on. `OSError` if somebody does, or it is no socket."""
+    try:
+        mode = os.stat(path, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "expected a socket or nothing, got another file", path)
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass  # its backlog is full
+    raise OSError(errno.EADDRINUSE, "expected a free path, got one that is being listened on", path)

@@ -1,0 +1,64 @@
+"""What a peer may make this side hold or wait for. Every field has a unit, a default and a check."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+
+__all__ = ["Limits"]
+
+
+def _whole(low: int, high: int = 2**62) -> Any:
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"{attribute.name}: expected a whole number from {low} to {high}, got {value!r}")
+
+    return check
+
+
+def _seconds(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value <= 0:
+        raise ValueError(f"{attribute.name}: expected a number of seconds above 0, got {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Bounds of one exporter or importer. `ValueError` on nonsense.
+
+    Sizes are in bytes of encoded values, times in seconds (`math.inf` switches one off).
+    """
+
+    max_value_size: int = attrs.field(default=64 * 2**20, validator=_whole(1))
+    """The largest value, in bytes, that this side sends or accepts. The peer is told."""
+
+    max_frame_size: int = attrs.field(default=128 * 2**10, validator=_whole(64 * 2**10, 2**30))
+    """The largest frame, in bytes, that this side accepts. The peer is told; larger values are cut."""
+
+    max_buffered_bytes: int = attrs.field(default=4 * 2**20, validator=_whole(1))
+    """How many bytes of one channel's values may have arrived and not be delivered yet; one value may exceed it."""
+
+    max_window: int = attrs.field(default=2**16, validator=_whole(1, 2**31))
+    """The largest window, in values, that is granted or used; a larger one is cut to it."""
+
+    max_channels: int = attrs.field(default=4096, validator=_whole(1, 2**31))
+    """How many channels one connection may have bound at a time."""
+
+    max_unread_errors: int = attrs.field(default=10, validator=_whole(0, 2**31))
+    """How many exceptions may wait on `importer.errors` before the importer shuts down."""
+
+    max_redeliveries: int = attrs.field(default=5, validator=_whole(0, 2**31))
+    """How many times a value that importers refuse is dealt again before it is dropped."""
+
+    handshake_timeout: float = attrs.field(default=10.0, validator=_seconds)
+    """How long, in seconds, a new connection may take until the peer's hello (and a TLS handshake) is complete."""
+
+    keepalive: float = attrs.field(default=15.0, validator=_seconds)
+    """After how many seconds of silence the peer is asked for a sign of life."""
+
+    keepalive_timeout: float = attrs.field(default=30.0, validator=_seconds)
+    """After how many seconds without a sign of life, or without taking what is written, the peer counts as dead."""
+
+    goodbye_timeout: float = attrs.field(default=1.0, validator=_seconds)
+    """How long, in seconds, saying goodbye on a connection may take."""

@@ -1,0 +1,576 @@
+"""A channel whose values leave this process: the pump that takes them from the local end, and the peers they go to.
+
+There is one pump for each channel, however many peers are bound. It takes values only while some peer has credit, and
+records each before it does anything else; so a value is always in exactly one place: in the local end, in `_taken`, in
+`_waiting`, or in the window of one peer. What a peer had not acknowledged when it went comes back to `_waiting`, in the
+order in which it was first taken, and is dealt before anything new.
+
+The pump sits in a cancel scope, `_attention`, that others cancel to make it look around: a hang-up, or a drain that
+needs to know that the local end is really empty. (trio hands a value to a waiting receiver before that task runs. For
+a moment it is in no statistics and in no record; only the pump itself, outside of `receive`, can tell.)
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from ._connection import Connection
+from ._errors import Code, ConnectionLostError, LimitError, NetchanError, UnfitValue, ValuesDroppedError, ValueTypeError
+from ._limits import Limits
+from ._protocol._cbor import array_of, split_batch
+from ._protocol.window import Batch
+from ._statistics import ChannelStatistics, Direction
+from ._values import Codec
+
+__all__ = ["Outgoing", "SendLink", "values_dropped"]
+
+T = TypeVar("T")
+
+RUN = 16  # values dealt to one of several peers before the next is looked at
+BATCH_SIZE = 64 * 2**10  # bytes of payload above which a batch is split, so that bytes of credit need not be large
+
+logger = logging.getLogger("trionetchan")
+
+
+@attrs.frozen(order=True)
+class _Waiting:
+    """One value that was taken and is in no peer's hands. Ordered as first taken."""
+
+    order: int
+    payload: bytes = attrs.field(order=False)
+    sent: bool = attrs.field(order=False, default=False)  # a peer has had it before
+    refusals: int = attrs.field(order=False, default=0)
+
+
+@attrs.define(eq=False)
+class _Sync:
+    """A sync that waits: up to which count on each peer, and which values that have come back since."""
+
+    targets: dict[SendLink, int]
+    orders: set[int] = attrs.field(factory=set[int])
+    lost: bool = False
+    dropped: int = 0
+    changed: trio.Event = attrs.field(factory=trio.Event)
+
+
+class SendLink:
+    """One peer that is bound to an outgoing channel."""
+
+    def __init__(self, outgoing: Outgoing[Any], connection: Connection, channel_id: int) -> None:
+        self.connection = connection
+        self.id = channel_id
+        self.window = connection.session.sender(channel_id)
+        self.closing = False
+        self._refusal: tuple[Code, str] | None = None
+        self._outgoing = outgoing
+        connection.bindings[channel_id] = self
+
+    def send(self, payload: bytes, count: int, origin: object) -> None:
+        self.connection.session.send(self.id, Batch(payload, count, origin))
+        self.connection.flush()
+
+    def close(self, code: Code, message: str = "") -> None:
+        """Nothing more will come. The peer has the last word."""
+        if not self.closing:
+            self.closing = True
+            if code is Code.LIMIT:
+                self._refusal = code, message
+            if not self.connection.lost:
+                self.connection.session.close(self.id, code, message)
+                self.connection.flush()
+
+    def on_values(self, payload: bytes, count: int) -> None:
+        raise AssertionError("a sender receives no values")
+
+    def on_acknowledged(self, count: int) -> None:
+        self._outgoing.acknowledged_by(self, count)
+
+    def on_closed(self, code: Code, message: str, count: int) -> None:
+        self.closing = True
+        self.connection.bindings.pop(self.id, None)
+        self._outgoing.acknowledged_by(self, count)
+        self._outgoing.detach(self, *(self._refusal or (code, message)))
+
+    def on_lost(self) -> None:
+        self.closing = True
+        self._outgoing.detach(self, None, "the connection was lost")
+
+
+class Outgoing(Generic[T]):
+    """One outgoing channel. `on_detached` is told of each peer that went: its last word, or None for a lost one."""
+
+    def __init__(
+        self,
+        name: str,
+        end: trio.abc.ReceiveChannel[T],
+        codec: Codec[T],
+        *,
+        window: int,
+        count: int | None = None,
+        limits: Limits,
+        on_failure: Callable[[BaseException], None],
+        on_detached: Callable[[Outgoing[T], Code | None, str], None],
+    ) -> None:
+        self.name = name
+        self.codec = codec
+        self.window = window
+        self.links: list[SendLink] = []
+        self.finished = False  # nothing more will be taken from the local end
+        self.ended = False  # hung up, or without its peer: what is left is dropped
+        self.closed = trio.Event()  # the pump has ended and the local end is closed
+        self._end = end
+        self._memory = end if isinstance(end, trio.MemoryReceiveChannel) else None
+        self._left = sys.maxsize if count is None else count  # values that may still be taken
+        self._limits = limits
+        self._on_failure = on_failure
+        self._on_detached = on_detached
+        self._ending = ""  # why it has ended
+        self._attention = trio.CancelScope()
+        self._receiving = False
+        self._credit = trio.lowlevel.ParkingLot()
+        self._gone = trio.lowlevel.ParkingLot()
+        self._drains: set[trio.Event] = set()
+        self._syncs: list[_Sync] = []
+        # Where a value can be, from the local end to a peer
+        self._taken: list[T] = []
+        self._order = 0  # of the next value to be encoded
+        self._waiting: list[_Waiting] = []  # a heap
+        self.unacknowledged = 0
+        # Counts
+        self._sent = 0
+        self._acknowledged = 0
+        self._redelivered = 0
+        self._bytes_sent = 0
+        self.dropped = 0
+        self.untold = 0  # of those, dropped by peers and not told by a drain yet
+
+    def __repr__(self) -> str:
+        return f"<outgoing channel {self.name!r} of {self.codec.schema}>"
+
+    # The pump
+
+    async def run(self) -> None:
+        """Takes values until the local end has ended, or is hung up; then closes it."""
+        try:
+            while not self.finished and not self.ended:
+                with self._attention:
+                    await self._pump()
+                self._attention = trio.CancelScope()
+        finally:
+            await self._close_end()
+        self.look_around()
+
+    async def _pump(self) -> None:
+        while not self.finished:
+            self.look_around()
+            room = self._room()
+            if room <= 0:
+                await self._credit.park()
+            elif self._take(room) or self.finished:
+                # What a busy sender puts in while the others have their turn joins the batch.
+                taken = 0
+                while taken < len(self._taken) < room and not self.finished:
+                    taken = len(self._taken)
+                    await trio.lowlevel.checkpoint()
+                    self._take(room)
+                self._deal()
+            else:
+                await self._receive()
+
+    async def _receive(self) -> None:
+        """Waits for one value; it is recorded before anything else can happen."""
+        self._receiving = True
+        try:
+            self._record(await self._end.receive())
+        except trio.EndOfChannel:
+            self.finished = True
+        except trio.ClosedResourceError:
+            self.finished = True  # closed by the program, which handed it over
+        except Exception as error:
+            self._on_failure(error)
+            self.ended = True
+        finally:
+            self._receiving = False
+
+    def _record(self, value: T) -> None:
+        self._taken.append(value)
+        self._left -= 1
+        if not self._left:
+            self.finished = True
+
+    def _take(self, room: int) -> bool:
+        """Takes what is there, until `room` values are taken. Whether any are."""
+        if self._memory is None:
+            return bool(self._taken)
+        receive = self._memory.receive_nowait
+        try:
+            for _ in range(min(room - len(self._taken), self._left)):
+                self._record(receive())
+        except trio.WouldBlock:
+            pass
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            self.finished = True
+        return bool(self._taken)
+
+    async def _close_end(self) -> None:
+        if self._memory is not None:
+            if self.ended or self._left <= 0:
+                statistics = self._memory.statistics()
+                if statistics.open_receive_channels == 1 and statistics.current_buffer_used:
+                    self._drop(statistics.current_buffer_used, "they were left in the channel")
+            self._memory.close()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self._end.aclose()
+        self.closed.set()
+
+    # Dealing
+
+    def _room(self) -> int:
+        """How many values may be taken now: as many as one peer can have at once."""
+        if self._waiting:
+            return 0
+        link = self._pick()
+        if link is None:
+            return 0
+        return link.window.credit if len(self.links) == 1 else min(RUN, link.window.credit)
+
+    def _pick(self, size: int = 0, count: int = 1) -> SendLink | None:
+        """The peer that gets the next batch: of those with credit for it, the one with the fewest unacknowledged."""
+        best = None
+        for link in self.links:
+            if link.closing or link.window.credit <= 0 or not link.window.fits(size, count):
+                continue
+            if best is None or link.window.unacknowledged < best.window.unacknowledged:
+                best = link
+        return best
+
+    def _deal(self) -> None:
+        """Gives what waits, and then what was taken, to peers, as far as their credit goes."""
+        self._deal_waiting()
+        while self._taken:
+            link = None if self._waiting else self._pick()
+            count = len(self._taken)
+            if link is not None:
+                count = min(count, link.window.credit) if len(self.links) == 1 else min(count, link.window.credit, RUN)
+            values = self._taken[:count]
+            del self._taken[:count]
+            payload = self._encode(values)
+            if payload is None:
+                return
+            first = self._order
+            self._order += count
+            if link is not None and self._may_go(link, payload, count):
+                link.send(payload, count, first)
+                self._sent += count
+                self.unacknowledged += count
+                self._bytes_sent += len(payload)
+            else:
+                for order, item in enumerate(split_batch(payload), first):
+                    heapq.heappush(self._waiting, _Waiting(order, item))
+                self._deal_waiting()
+        self._tell_end()
+
+    def _may_go(self, link: SendLink, payload: bytes, count: int) -> bool:
+        if len(payload) > BATCH_SIZE and count > 1:
+            return False
+        if len(payload) > link.connection.session.max_value_size:
+            return False
+        return link.window.fits(len(payload), count)
+
+    def _deal_waiting(self) -> None:
+        """Gives values that wait to peers, in order, as many at a time as fit."""
+        waiting = self._waiting
+        while waiting:
+            link = self._pick(len(waiting[0].payload) + 1)
+            if link is None:
+                return
+            limit = link.connection.session.max_value_size
+            if (size := len(waiting[0].payload)) > limit:  # this peer can't have it, another might
+                link.close(Code.LIMIT, f"{self.name}: expected a value of at most {limit} bytes, got {size} bytes")
+                continue
+            run: list[_Waiting] = []
+            size = 9  # the largest head of an array
+            while waiting and (not run or size + len(waiting[0].payload) <= BATCH_SIZE):
+                if run and (len(run) == RUN or not link.window.fits(size + len(waiting[0].payload), len(run) + 1)):
+                    break
+                size += len(waiting[0].payload)
+                run.append(heapq.heappop(waiting))
+            payload = array_of([value.payload for value in run])
+            link.send(payload, len(run), run)
+            again = sum(value.sent for value in run)
+            self._redelivered += again
+            self._sent += len(run) - again
+            self.unacknowledged += len(run)
+            self._bytes_sent += len(payload)
+
+    def _encode(self, values: list[T]) -> bytes | None:
+        """The payload; or None when a value does not fit: those before it are sent, and the program is told."""
+        try:
+            payload = self.codec.encode(values)
+            if len(payload) <= self._limits.max_value_size:
+                return payload
+        except UnfitValue:
+            pass
+        good: list[bytes] = []
+        failure: NetchanError | None = None
+        for value in values:
+            try:
+                item = split_batch(self.codec.encode([value]))[0]
+            except UnfitValue as error:
+                failure = ValueTypeError(f"{self.name}: {error}", channel=self.name)
+                break
+            if len(item) > self._limits.max_value_size:
+                failure = LimitError(
+                    f"{self.name}: expected a value of at most {self._limits.max_value_size} bytes, "
+                    f"got {len(item)} bytes",
+                    channel=self.name,
+                )
+                break
+            good.append(item)
+        if failure is None:
+            return array_of(good)
+        for item in good:
+            heapq.heappush(self._waiting, _Waiting(self._order, item))
+            self._order += 1
+        self._deal_waiting()
+        self._on_failure(failure)
+        self.ended = self.finished = True
+        return None
+
+    # Peers
+
+    def attach(self, link: SendLink) -> None:
+        """One more peer to deal to."""
+        self.links.append(link)
+        self._progress()
+
+    def acknowledged_by(self, link: SendLink, count: int) -> None:
+        self._acknowledged += count
+        self.unacknowledged -= count
+        for sync in self._syncs:
+            if sync.targets.get(link, math.inf) <= link.window.acknowledged:
+                del sync.targets[link]
+                sync.changed.set()
+        self._progress()
+
+    def detach(self, link: SendLink, code: Code | None, message: str) -> None:
+        """The peer is gone, with its last word or (None) lost. What it had not acknowledged comes back."""
+        self.links.remove(link)
+        back = list(self._unacknowledged_by(link))
+        self.unacknowledged -= len(back)
+        for sync in self._syncs:
+            target = sync.targets.pop(link, 0)
+            covered = {value.order for value in back[: max(0, target - link.window.acknowledged)]}
+            if self.ended:
+                sync.dropped += len(covered)
+            elif code is None:
+                sync.lost = sync.lost or bool(covered)
+            else:
+                sync.orders |= covered
+            sync.changed.set()
+        if self.ended:
+            self._drop(len(back), self._ending)
+        else:
+            if code is Code.VALUE_REFUSED and back:
+                refused = attrs.evolve(back[0], refusals=back[0].refusals + 1)
+                if refused.refusals > self._limits.max_redeliveries:
+                    back.pop(0)
+                    self._drop(
+                        1, f"refused {refused.refusals} times, at last: {message}", by_peer=True, of={refused.order}
+                    )
+                else:
+                    back[0] = refused
+            for value in back:
+                heapq.heappush(self._waiting, value)
+        self._gone.unpark_all()
+        self._on_detached(self, code, message)
+        self._progress()
+
+    def _unacknowledged_by(self, link: SendLink) -> Iterator[_Waiting]:
+        for batch, skip in link.window.unacknowledged_batches():
+            if isinstance(batch.origin, int):
+                for order, payload in enumerate(batch.values(skip), batch.origin + skip):
+                    yield _Waiting(order, payload, sent=True)
+            else:
+                run: list[_Waiting] = batch.origin  # type: ignore[assignment]
+                for value in run[skip:]:
+                    yield attrs.evolve(value, sent=True)
+
+    def _progress(self) -> None:
+        """Something has changed for the better: credit, or values that came back."""
+        self._deal_waiting()
+        self._credit.unpark_all()
+        self._tell_end()
+        for sync in self._syncs:
+            if sync.orders:
+                sync.orders &= self._outstanding()
+                sync.changed.set()
+        self.nudge()
+
+    def _outstanding(self) -> set[int]:
+        """The orders of all values that were taken and are not acknowledged."""
+        orders = {value.order for value in self._waiting}
+        for link in self.links:
+            orders.update(value.order for value in self._unacknowledged_by(link))
+        return orders
+
+    def _tell_end(self) -> None:
+        """A peer is told the end only when no other can bring anything back any more."""
+        if self.finished and not self.ended and not self._waiting and not self._taken:
+            for link in self.links:
+                if not link.closing and self.unacknowledged == link.window.unacknowledged:
+                    link.close(Code.FINISHED)
+
+    # Ending
+
+    def hang_up(self) -> None:
+        """Ends the channel: peers are told, and what was not delivered is dropped once they have said how much was."""
+        if not self.ended:
+            self.abandon("it was hung up")
+            for link in self.links:
+                link.close(Code.HUNG_UP)
+
+    def abandon(self, reason: str, *, by_peer: bool = False) -> None:
+        """Ends the channel without telling anybody; what was not delivered is dropped. `by_peer`: a drain shall say
+        so.
+        """
+        if not self.ended:
+            self.ended = True
+            self._ending = reason
+            self._drop_waiting(by_peer=by_peer)
+            self._gone.unpark_all()
+            self._attention.cancel()
+
+    def finish_now(self) -> None:
+        """The program has closed its end and nothing is left: ends without waiting for the pump to see that."""
+        self.finished = True
+        self._tell_end()
+        self._attention.cancel()
+
+    async def finish(self) -> None:
+        """Waits, after the program has closed its end, until peers have taken and acknowledged all, or none is left."""
+        while self.links and not self.ended:
+            await self._gone.park()
+
+    def _drop_waiting(self, *, by_peer: bool) -> None:
+        orders = {value.order for value in self._waiting}
+        count = len(self._waiting) + len(self._taken)
+        self._waiting.clear()
+        self._taken.clear()
+        self._drop(count, self._ending, by_peer=by_peer, of=orders)
+
+    def _drop(self, count: int, reason: str, *, by_peer: bool = False, of: set[int] | None = None) -> None:
+        if count:
+            self.dropped += count
+            if by_peer:
+                self.untold += count
+            logger.warning("channel %r: %d values dropped: %s", self.name, count, reason)
+            for sync in self._syncs:
+                covered = sync.orders & (of or set())
+                sync.orders -= covered
+                sync.dropped += len(covered)
+
+    # Drain, sync, statistics
+
+    @property
+    def sender_closed(self) -> bool:
+        """Whether the program has closed its end, so that what is in the channel is all there will be."""
+        if self.finished:
+            return True
+        return self._memory is not None and self._memory.statistics().open_send_channels == 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left on the way, as far as can be seen while the pump is not inside `receive`."""
+        if self._taken or self._waiting or self.unacknowledged:
+            return False
+        return not self._in_local_end()
+
+    def _in_local_end(self) -> int:
+        """How many values are in the local end, and in the hands of blocked senders."""
+        if self._memory is None or self.closed.is_set() or self.finished:
+            return 0
+        statistics = self._memory.statistics()
+        return statistics.current_buffer_used + statistics.tasks_waiting_send
+
+    def look_around(self) -> None:
+        """Ends the drains that wait, if nothing is left. Only for when the pump is not inside `receive`."""
+        if self._drains and self.settled:
+            for drain in self._drains:
+                drain.set()
+
+    def nudge(self) -> None:
+        """Has someone look around: the pump, if it is inside `receive`."""
+        if self._drains and not (self._taken or self._waiting or self.unacknowledged):
+            if self._receiving and self._memory is not None:
+                self._attention.cancel()
+            else:
+                self.look_around()
+
+    async def drain(self) -> None:
+        """Waits until all that is sent into the channel, before and meanwhile, is acknowledged."""
+        before = self.dropped - self.untold
+        done = trio.Event()
+        self._drains.add(done)
+        try:
+            self.nudge()
+            while not done.is_set():
+                # A blocked sender that is cancelled makes no event; so while nothing else is left, look now and then.
+                blocked = not (self._receiving or self._taken or self._waiting or self.unacknowledged)
+                with trio.move_on_after(0.05 if blocked else math.inf):
+                    await done.wait()
+                self.nudge()
+        finally:
+            self._drains.discard(done)
+        count = self.dropped - before
+        if count:
+            self.untold = 0
+            raise values_dropped(self.name, count)
+
+    async def sync(self) -> None:
+        """Waits until what peers hold now is acknowledged, by them or by those it is handed on to."""
+        targets = {link: link.window.sent for link in self.links if link.window.unacknowledged}
+        sync = _Sync(targets)
+        self._syncs.append(sync)
+        try:
+            while (sync.targets or sync.orders) and not sync.lost:
+                await sync.changed.wait()
+                sync.changed = trio.Event()
+        finally:
+            self._syncs.remove(sync)
+        if sync.lost:
+            raise ConnectionLostError(
+                f"{self.name}: expected every peer to acknowledge, got one whose connection was lost", channel=self.name
+            )
+        if sync.dropped:
+            self.untold = max(0, self.untold - sync.dropped)
+            raise values_dropped(self.name, sync.dropped)
+
+    def statistics(self) -> ChannelStatistics:
+        return ChannelStatistics(
+            direction=Direction.SEND,
+            value_type=str(self.codec.schema),
+            peers=len(self.links),
+            sent=self._sent,
+            acknowledged=self._acknowledged,
+            unacknowledged=self.unacknowledged,
+            waiting=self._in_local_end() + len(self._taken) + len(self._waiting),
+            redelivered=self._redelivered,
+            dropped=self.dropped,
+            bytes_sent=self._bytes_sent,
+        )
+
+
+def values_dropped(name: str, count: int) -> ValuesDroppedError:
+    """For a drain or sync that covered values which were dropped."""
+    message = f"{name}: expected every value to be delivered, got {count} dropped"
+    return ValuesDroppedError(message, channel=name, count=count)

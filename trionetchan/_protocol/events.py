@@ -1,0 +1,102 @@
+"""What a session reports about its peer. Payloads are bytes here; what they hold is the value codec's business."""
+
+from __future__ import annotations
+
+import attrs
+
+from .._errors import Code
+
+__all__ = [
+    "Accepted",
+    "Acknowledged",
+    "Closed",
+    "Event",
+    "Greeted",
+    "ImportRequested",
+    "PeerLeft",
+    "Rejected",
+    "ValuesReceived",
+    "Violated",
+]
+
+
+@attrs.frozen
+class Greeted:
+    """The peer's hello has arrived; channels can be bound."""
+
+
+@attrs.frozen
+class ImportRequested:
+    """The importer asks to bind a name: answer with `accept` or `reject`. `receives`: the importer is the receiver."""
+
+    channel: int
+    name: str
+    receives: bool
+    count: int | None
+    schema: bytes
+
+
+@attrs.frozen
+class Accepted:
+    """The exporter has agreed; `schema` describes its value type."""
+
+    channel: int
+    schema: bytes
+
+
+@attrs.frozen
+class Rejected:
+    """The exporter has refused; the channel id is gone."""
+
+    channel: int
+    code: Code
+    message: str
+
+
+@attrs.frozen
+class ValuesReceived:
+    """A batch of `count` values has arrived whole."""
+
+    channel: int
+    payload: bytes
+    count: int
+
+
+@attrs.frozen
+class Acknowledged:
+    """The receiver has delivered `count` values more, or granted more credit."""
+
+    channel: int
+    count: int
+
+
+@attrs.frozen
+class Closed:
+    """The peer is done with the channel, or has withdrawn its import.
+
+    From a receiver it is the last word: the channel id is gone, and `count` values more are acknowledged. From a
+    sender it is not: what has arrived is delivered or dropped, then the receiver's own close ends the channel.
+    """
+
+    channel: int
+    code: Code
+    message: str
+    count: int
+
+
+@attrs.frozen
+class PeerLeft:
+    """The peer has said goodbye. No event follows."""
+
+    code: Code
+    message: str
+
+
+@attrs.frozen
+class Violated:
+    """The peer broke the protocol; it is being told. No event follows."""
+
+    message: str
+
+
+Event = Greeted | ImportRequested | Accepted | Rejected | ValuesReceived | Acknowledged | Closed | PeerLeft | Violated

@@ -1,0 +1,396 @@
+"""The frames: their fields, their bytes, and how a stream of bytes is cut into them.
+
+A stream starts with CBOR's self-described tag and goes on as a CBOR sequence of byte strings, each holding one frame:
+an array `[kind, field, …]`. The byte string's head is the length prefix, so a frame's size is checked before anything
+of it is kept. Reading is strict: each field is exactly of its kind, lengths are definite, nothing follows the array;
+only extra fields at its end are skipped, so that later versions have room. Each frame class lists its fields once, as
+pairs of a reader and a writer; there is no second description to keep in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, cast
+
+import attrs
+
+from .._errors import Code, ProtocolError, printable
+from ._cbor import ARRAY, BYTES, MAP, TEXT, UINT, Buffer, head, read_head, skip
+
+__all__ = [
+    "DATA_OVERHEAD",
+    "MAGIC",
+    "MAX_NAME",
+    "MAX_SCHEMA",
+    "VERSION",
+    "Accept",
+    "Ack",
+    "Close",
+    "Data",
+    "Frame",
+    "FrameCutter",
+    "Goodbye",
+    "Hello",
+    "Import",
+    "Ping",
+    "Pong",
+    "Reject",
+    "data_head",
+    "decode",
+    "encode",
+]
+
+MAGIC = b"\xd9\xd9\xf7"
+VERSION = 1
+
+MAX_NAME = 255  # bytes of UTF-8
+MAX_SCHEMA = 32 * 2**10
+MAX_MESSAGE = 2**10  # characters
+MAX_COUNT = 2**62  # of any integer on the wire: sums of two stay below 2^63 in any language
+DATA_OVERHEAD = 64  # no DATA frame has more bytes than this besides its payload
+
+Reader = Callable[[Buffer, int], tuple[Any, int]]
+Writer = Callable[[Any], bytes]
+
+
+def _expected(what: str, data: Buffer, position: int) -> ProtocolError:
+    got = f"the byte 0x{data[position]:02x}" if position < len(data) else "nothing more"
+    return ProtocolError(f"expected {what}, got {got}")
+
+
+def _read_uint(data: Buffer, position: int) -> tuple[int, int]:
+    major, value, end = read_head(data, position)
+    if major != UINT:
+        raise _expected("an unsigned integer", data, position)
+    if value > MAX_COUNT:
+        raise ProtocolError(f"expected an integer up to 2^62, got {value}")
+    return value, end
+
+
+def _write_uint(value: int) -> bytes:
+    return head(UINT, value)
+
+
+def _read_uint_or_null(data: Buffer, position: int) -> tuple[int | None, int]:
+    if data[position] == 0xF6:
+        return None, position + 1
+    return _read_uint(data, position)
+
+
+def _write_uint_or_null(value: int | None) -> bytes:
+    return b"\xf6" if value is None else _write_uint(value)
+
+
+def _read_flag(data: Buffer, position: int) -> tuple[bool, int]:
+    if data[position] not in (0xF4, 0xF5):
+        raise _expected("true or false", data, position)
+    return data[position] == 0xF5, position + 1
+
+
+def _write_flag(value: bool) -> bytes:
+    return b"\xf5" if value else b"\xf4"
+
+
+def _read_bytes(data: Buffer, position: int) -> tuple[Buffer, int]:
+    major, size, start = read_head(data, position)
+    if major != BYTES:
+        raise _expected("a byte string", data, position)
+    if start + size > len(data):
+        raise IndexError
+    return data[start : start + size], start + size
+
+
+def _write_bytes(value: bytes) -> bytes:
+    return head(BYTES, len(value)) + value
+
+
+def _read_schema(data: Buffer, position: int) -> tuple[bytes, int]:
+    value, end = _read_bytes(data, position)
+    if len(value) > MAX_SCHEMA:
+        raise ProtocolError(f"expected a schema of at most {MAX_SCHEMA} bytes, got {len(value)}")
+    return bytes(value), end
+
+
+def _read_text(data: Buffer, position: int) -> tuple[str, int]:
+    major, size, start = read_head(data, position)
+    if major != TEXT:
+        raise _expected("a text string", data, position)
+    if start + size > len(data):
+        raise IndexError
+    try:
+        return str(data[start : start + size], "utf-8"), start + size
+    except UnicodeDecodeError:
+        raise ProtocolError("expected text in UTF-8, got other bytes") from None
+
+
+def _write_text(value: str) -> bytes:
+    encoded = value.encode()
+    return head(TEXT, len(encoded)) + encoded
+
+
+def _read_name(data: Buffer, position: int) -> tuple[str, int]:
+    name, end = _read_text(data, position)
+    if not name or end - position > MAX_NAME + 3 or not name.isprintable():
+        raise ProtocolError(f"expected a channel name of 1 to {MAX_NAME} printable bytes, got {printable(name, 40)!r}")
+    return name, end
+
+
+def _read_message(data: Buffer, position: int) -> tuple[str, int]:
+    message, end = _read_text(data, position)
+    return printable(message, MAX_MESSAGE), end
+
+
+def _write_message(value: str) -> bytes:
+    return _write_text(value[:MAX_MESSAGE].encode("utf-8", "backslashreplace").decode())
+
+
+def _read_code(data: Buffer, position: int) -> tuple[Code, int]:
+    value, end = _read_uint(data, position)
+    try:
+        return Code(value), end
+    except ValueError:
+        raise ProtocolError(f"expected a code from 0 to {max(Code)}, got {value}") from None
+
+
+def _read_parameters(data: Buffer, position: int) -> tuple[dict[str, int], int]:
+    """A map of names to unsigned integers; values of other kinds belong to later versions and are skipped."""
+    major, size, position = read_head(data, position)
+    if major != MAP or size > 64:
+        raise ProtocolError(f"expected a map of at most 64 parameters, got major type {major}, length {size}")
+    parameters: dict[str, int] = {}
+    for _ in range(size):
+        name, position = _read_text(data, position)
+        if name in parameters:
+            raise ProtocolError(f"expected each parameter once, got {printable(name, 40)!r} twice")
+        if name in Hello.NUMBERS:
+            parameters[name], position = _read_uint(data, position)
+        else:
+            position = skip(data, position, max_depth=8)
+    return parameters, position
+
+
+def _write_parameters(value: dict[str, int]) -> bytes:
+    return head(MAP, len(value)) + b"".join(_write_text(name) + _write_uint(number) for name, number in value.items())
+
+
+_UINT = (_read_uint, _write_uint)
+_UINT_OR_NULL = (_read_uint_or_null, _write_uint_or_null)
+_FLAG = (_read_flag, _write_flag)
+_BYTES = (_read_bytes, _write_bytes)
+_SCHEMA = (_read_schema, _write_bytes)
+_NAME = (_read_name, _write_text)
+_MESSAGE = (_read_message, _write_message)
+_CODE = (_read_code, _write_uint)
+_PARAMETERS = (_read_parameters, _write_parameters)
+
+
+class Frame:
+    """One protocol message. Fields are read and written in the order in which the class declares them."""
+
+    __slots__ = ()
+    KIND: ClassVar[int]
+    FIELDS: ClassVar[tuple[tuple[Reader, Writer], ...]]
+
+
+@attrs.frozen
+class Hello(Frame):
+    """The first frame both ways. `parameters`: sizes in bytes, times in milliseconds."""
+
+    KIND = 0
+    FIELDS = (_UINT, _PARAMETERS)
+    NUMBERS: ClassVar[frozenset[str]] = frozenset({"frame", "value", "buffer", "keepalive", "resume"})
+    version: int
+    parameters: dict[str, int]
+
+
+@attrs.frozen
+class Import(Frame):
+    """An importer binds a name. `receives`: the importer is the receiver. `count`: values in all, or null."""
+
+    KIND = 1
+    FIELDS = (_UINT, _NAME, _FLAG, _UINT, _UINT_OR_NULL, _SCHEMA)
+    channel: int
+    name: str
+    receives: bool
+    window: int
+    count: int | None
+    schema: bytes
+
+
+@attrs.frozen
+class Accept(Frame):
+    """The exporter agrees. `window`: how many values it grants, where it receives, or will use, where it sends."""
+
+    KIND = 2
+    FIELDS = (_UINT, _UINT, _SCHEMA)
+    channel: int
+    window: int
+    schema: bytes
+
+
+@attrs.frozen
+class Reject(Frame):
+    """The exporter refuses the import; the connection goes on."""
+
+    KIND = 3
+    FIELDS = (_UINT, _CODE, _MESSAGE)
+    channel: int
+    code: Code
+    message: str
+
+
+@attrs.frozen
+class Data(Frame):
+    """A batch of values or, with `more`, a fragment of one. `first`: the sequence number of the batch's first value."""
+
+    KIND = 4
+    FIELDS = (_UINT, _UINT, _FLAG, _BYTES)
+    channel: int
+    first: int
+    more: bool
+    payload: Buffer
+
+
+@attrs.frozen
+class Ack(Frame):
+    """Values delivered so far, and up to which count of values and of payload bytes may be sent. All only grow."""
+
+    KIND = 5
+    FIELDS = (_UINT, _UINT, _UINT, _UINT)
+    channel: int
+    delivered: int
+    value_limit: int
+    byte_limit: int
+
+
+# 6 is SETTLE: acknowledgement by the program, value by value. Reserved.
+
+
+@attrs.frozen
+class Close(Frame):
+    """One side is done with a channel. `count`: values sent, from its sender; values delivered, from its receiver."""
+
+    KIND = 7
+    FIELDS = (_UINT, _UINT, _CODE, _MESSAGE)
+    channel: int
+    count: int
+    code: Code
+    message: str
+
+
+@attrs.frozen
+class Ping(Frame):
+    """Asks for a sign of life."""
+
+    KIND = 8
+    FIELDS = (_UINT,)
+    token: int
+
+
+@attrs.frozen
+class Pong(Frame):
+    """The answer to a ping, with its token."""
+
+    KIND = 9
+    FIELDS = (_UINT,)
+    token: int
+
+
+@attrs.frozen
+class Goodbye(Frame):
+    """The session ends. The last frame of a side."""
+
+    KIND = 10
+    FIELDS = (_CODE, _MESSAGE)
+    code: Code
+    message: str
+
+
+_KINDS: dict[int, type[Frame]] = {
+    frame.KIND: frame for frame in (Hello, Import, Accept, Reject, Data, Ack, Close, Ping, Pong, Goodbye)
+}
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame's bytes, length prefix included."""
+    body = head(ARRAY, len(frame.FIELDS) + 1) + head(UINT, frame.KIND)
+    for (_, write), value in zip(frame.FIELDS, attrs.astuple(cast("Any", frame), recurse=False), strict=True):
+        body += write(value)
+    return _write_bytes(body)
+
+
+def data_head(channel: int, first: int, more: bool, size: int) -> bytes:
+    """All bytes of a DATA frame but its payload of `size` bytes, which follows them."""
+    body = b"\x85\x04" + head(UINT, channel) + head(UINT, first) + _write_flag(more) + head(BYTES, size)
+    return head(BYTES, len(body) + size) + body
+
+
+def decode(data: Buffer) -> Frame:
+    """The frame that these bytes, without the length prefix, hold. `ProtocolError` on anything else."""
+    try:
+        major, size, position = read_head(data, 0)
+        if major != ARRAY or not size:
+            raise _expected("a frame (an array)", data, 0)
+        number, position = _read_uint(data, position)
+        kind = _KINDS.get(number)
+        if kind is None:
+            raise ProtocolError(f"expected a frame of a known kind, got kind {number}")
+        if size <= len(kind.FIELDS):
+            raise ProtocolError(f"expected {len(kind.FIELDS)} fields in {kind.__name__.upper()}, got {size - 1}")
+        fields: list[Any] = []
+        for read, _ in kind.FIELDS:
+            field, position = read(data, position)
+            fields.append(field)
+        for _ in range(size - 1 - len(kind.FIELDS)):
+            position = skip(data, position, max_depth=8)
+    except IndexError:
+        raise ProtocolError("expected a whole frame, got one that is cut short") from None
+    if position != len(data):
+        raise ProtocolError(f"expected the end of the frame, got {len(data) - position} bytes more")
+    return kind(*fields)
+
+
+class FrameCutter:
+    """Cuts a stream of bytes, in any chunks, into frames; at most one frame of `max_frame_size` is held back."""
+
+    def __init__(self, max_frame_size: int) -> None:
+        self._max_frame_size = max_frame_size
+        self._buffer = bytearray()
+        self._wanted = len(MAGIC)  # nothing can be cut off below that many bytes
+        self._started = False
+
+    def cut(self, chunk: bytes | bytearray) -> Iterator[Frame]:
+        """The frames that `chunk` completes. `ProtocolError`, raised in its place among them, is final."""
+        if self._buffer:
+            self._buffer += chunk
+            if self._started and len(self._buffer) < self._wanted:
+                return
+            chunk = bytes(self._buffer)
+            self._buffer.clear()
+        position = 0
+        if not self._started:
+            if chunk[: len(MAGIC)] != MAGIC[: len(chunk)]:
+                raise ProtocolError(f"expected a stream that starts with {MAGIC!r}, got {chunk[:16]!r}")
+            if len(chunk) < len(MAGIC):
+                self._buffer += chunk
+                return
+            self._started = True
+            position = len(MAGIC)
+        view = memoryview(chunk)
+        end = len(chunk)
+        while position < end:
+            try:
+                major, size, start = read_head(view, position)
+            except IndexError:
+                break
+            if major != BYTES:
+                raise _expected("the head of a frame (a byte string)", view, position)
+            if not 0 < size <= self._max_frame_size:
+                raise ProtocolError(f"expected a frame of 1 to {self._max_frame_size} bytes, got {size}")
+            if start + size > end:
+                self._wanted = start + size - position
+                break
+            yield decode(view[start : start + size])
+            position = start + size
+        if position < end:
+            self._buffer += view[position:]

@@ -1,0 +1,206 @@
+"""Both halves of flow control and acknowledgement for one channel, without anything else.
+
+One cumulative count does everything: `delivered`, how many values the receiver's end has accepted. It returns credit,
+trims what the sender keeps, and is what drain and sync wait for. Credit has two bounds, both absolute and only growing:
+a count of values and a count of payload bytes. A single value may exceed the byte bound when nothing else is
+unacknowledged, so that a value larger than the bound still gets through.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import attrs
+
+from .._errors import ProtocolError
+from ._cbor import Buffer, batch_count, split_batch
+
+__all__ = ["Batch", "ReceiveWindow", "SendWindow"]
+
+
+@attrs.define(eq=False)
+class Batch:
+    """Consecutive values of a channel, encoded together as one array; what is kept until it is acknowledged.
+
+    `origin` belongs to the caller: it comes back with the batch and means nothing here.
+    """
+
+    payload: bytes
+    count: int
+    origin: object
+    first: int = 0
+    offset: int = 0  # how many bytes of the payload have been written
+
+    def values(self, skip: int = 0) -> list[bytes]:
+        """The encoded values, without the first `skip`."""
+        return split_batch(self.payload)[skip:]
+
+
+class SendWindow:
+    """The sender's half. `window` is its own bound on unacknowledged values, beside the receiver's limits."""
+
+    def __init__(self, window: int, value_limit: int, byte_limit: int) -> None:
+        self.window = window
+        self.value_limit = value_limit
+        self.byte_limit = byte_limit
+        self.sent = 0
+        self.bytes_sent = 0
+        self.acknowledged = 0
+        self.written = 0  # of `sent`: how many have gone onto the wire whole
+        self._kept: deque[Batch] = deque()  # not acknowledged, oldest first
+        self._unwritten: deque[Batch] = deque()
+
+    @property
+    def unacknowledged(self) -> int:
+        return self.sent - self.acknowledged
+
+    @property
+    def credit(self) -> int:
+        """How many values may be taken for this receiver now; how large they may be, `fits` tells."""
+        if self.bytes_sent >= self.byte_limit and self.sent > self.acknowledged:
+            return 0
+        return min(self.value_limit, self.acknowledged + self.window) - self.sent
+
+    def fits(self, size: int, count: int) -> bool:
+        """Whether a batch of `count` values in `size` bytes may be sent now."""
+        if self.bytes_sent + size > self.byte_limit and (count != 1 or self.sent > self.acknowledged):
+            return False
+        return count <= min(self.value_limit, self.acknowledged + self.window) - self.sent
+
+    def send(self, batch: Batch) -> None:
+        """Takes the batch into the window, to be written. The caller has asked `fits`."""
+        batch.first = self.sent
+        self.sent += batch.count
+        self.bytes_sent += len(batch.payload)
+        self._kept.append(batch)
+        self._unwritten.append(batch)
+
+    @property
+    def next_to_write(self) -> Batch | None:
+        return self._unwritten[0] if self._unwritten else None
+
+    def wrote(self) -> None:
+        """The next batch has gone onto the wire whole."""
+        self.written += self._unwritten.popleft().count
+
+    def discard_unwritten(self) -> None:
+        """What has not gone onto the wire whole never will; it stays unacknowledged."""
+        self._unwritten.clear()
+
+    def acknowledge(self, delivered: int, value_limit: int, byte_limit: int) -> int:
+        """How many values are acknowledged anew. `ProtocolError` for more than were written; going back is ignored."""
+        if delivered > self.written:
+            raise ProtocolError(f"expected at most {self.written} values acknowledged, got {delivered}")
+        self.value_limit = max(self.value_limit, value_limit)
+        self.byte_limit = max(self.byte_limit, byte_limit)
+        new = delivered - self.acknowledged
+        if new <= 0:
+            return 0
+        self.acknowledged = delivered
+        kept = self._kept
+        while kept and kept[0].first + kept[0].count <= delivered:
+            kept.popleft()
+        return new
+
+    def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
+        """What is kept, oldest first: each batch, and how many of its first values are acknowledged already."""
+        for batch in self._kept:
+            yield batch, max(0, self.acknowledged - batch.first)
+
+
+class ReceiveWindow:
+    """The receiver's half: checks what arrives against what was granted, joins fragments, and counts deliveries."""
+
+    def __init__(self, window: int, byte_window: int, count: int | None, max_value_size: int) -> None:
+        self._window = window
+        self._byte_window = byte_window
+        self._count = count
+        self._max_value_size = max_value_size
+        self.received = 0
+        self.bytes_received = 0
+        self.delivered = 0
+        self.announced = 0  # the count of delivered values that the sender has been told, and with it its limits
+        self._bytes_delivered = 0
+        self._value_limit, self._byte_limit = self._limits()
+        self._arrived: deque[tuple[int, int]] = deque()  # (end, size) of batches that are not delivered whole
+        self._partial = bytearray()
+        self._partial_count = 0
+
+    def _limits(self) -> tuple[int, int]:
+        value_limit = self.delivered + self._window
+        if self._count is not None:
+            value_limit = min(value_limit, self._count)
+        return value_limit, self._bytes_delivered + self._byte_window
+
+    @property
+    def value_limit(self) -> int:
+        return self._value_limit
+
+    @property
+    def byte_limit(self) -> int:
+        return self._byte_limit
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that have arrived and are not delivered."""
+        return self.bytes_received - self._bytes_delivered
+
+    def receive(self, first: int, payload: Buffer, *, more: bool) -> tuple[bytes, int] | None:
+        """The batch that this fragment completes, and its count. `ProtocolError` beyond what was granted."""
+        if first != self.received:
+            raise ProtocolError(f"expected the value number {self.received}, got number {first}")
+        if not payload:
+            raise ProtocolError("expected values, got an empty payload")
+        count = self._partial_count or batch_count(payload)
+        if not self._partial_count:
+            if not count:
+                raise ProtocolError("expected at least one value, got an empty batch")
+            if first + count > self._value_limit:
+                raise ProtocolError(f"expected values up to number {self._value_limit}, got up to {first + count}")
+        self.bytes_received += len(payload)
+        if self.bytes_received > self._byte_limit and (count > 1 or self.delivered < self.received):
+            raise ProtocolError(f"expected payloads up to {self._byte_limit} bytes, got {self.bytes_received}")
+        size = len(self._partial) + len(payload)
+        if count == 1 and size > self._max_value_size + 1:  # the array's head is one byte
+            raise ProtocolError(f"expected a value of at most {self._max_value_size} bytes, got more")
+        if more:
+            self._partial_count = count
+            self._partial += payload
+            return None
+        if self._partial_count:
+            self._partial += payload
+            whole = bytes(self._partial)
+            self.discard_partial()
+        else:
+            whole = bytes(payload)
+        self.received += count
+        self._arrived.append((self.received, size))
+        return whole, count
+
+    def discard_partial(self) -> None:
+        self._partial = bytearray()
+        self._partial_count = 0
+
+    def deliver(self, count: int) -> None:
+        """The local end has accepted `count` more values."""
+        self.delivered += count
+        arrived = self._arrived
+        while arrived and arrived[0][0] <= self.delivered:
+            self._bytes_delivered += arrived.popleft()[1]
+
+    @property
+    def half_used(self) -> bool:
+        """Whether the sender should be told of deliveries now, before it runs out of credit."""
+        return 2 * (self.delivered - self.announced) >= self._window
+
+    def announce(self) -> tuple[int, int, int]:
+        """Delivered values, and the limits that go with them, for an ACK."""
+        self.announced = self.delivered
+        self._value_limit, self._byte_limit = self._limits()
+        return self.delivered, self._value_limit, self._byte_limit
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all `count` values have been delivered."""
+        return self._count is not None and self.delivered >= self._count

@@ -1,0 +1,63 @@
+"""Frozen snapshots of what an exporter or importer has carried."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import attrs
+
+__all__ = ["ChannelStatistics", "Direction", "ExporterStatistics", "ImporterStatistics"]
+
+
+class Direction(enum.Enum):
+    """Which way the values of a channel go, seen from this process."""
+
+    SEND = "send"
+    """Values leave this process."""
+    RECEIVE = "receive"
+    """Values arrive in this process."""
+
+    @property
+    def opposite(self) -> Direction:
+        return Direction.RECEIVE if self is Direction.SEND else Direction.SEND
+
+
+@attrs.frozen(kw_only=True)
+class ChannelStatistics:
+    """One channel. All counts are of values since it was bound, but `waiting`, `unacknowledged` and `peers`: now."""
+
+    direction: Direction
+    value_type: str
+    """The value type's structure, as text."""
+    peers: int
+    """How many peers are bound to it."""
+    sent: int = 0
+    """Handed to a peer; a redelivery is not counted again."""
+    received: int = 0
+    """Delivered into the local end."""
+    acknowledged: int = 0
+    unacknowledged: int = 0
+    waiting: int = 0
+    """In the local end, in a blocked `send`, or returned by a peer; not sent yet."""
+    redelivered: int = 0
+    """Dealt again after a peer had held them."""
+    dropped: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class ExporterStatistics:
+    """An exporter: its channels by name, how many connections are open now, and what was dropped in all."""
+
+    channels: Mapping[str, ChannelStatistics]
+    connections: int
+    dropped: int
+
+
+@attrs.frozen(kw_only=True)
+class ImporterStatistics:
+    """An importer: its channels by name."""
+
+    channels: Mapping[str, ChannelStatistics]
