@@ -8,10 +8,9 @@ report to `fail`, which cancels the body and every call that waits.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, cast
 
 import trio
@@ -109,7 +108,7 @@ class Endpoint:
                 await channel.closed.wait()
 
     @contextlib.contextmanager
-    def _call(self) -> Iterator[None]:
+    def _call(self) -> Generator[None]:
         """Around every call that waits: ends it when the block fails or is left."""
         self._check_open()
         with trio.CancelScope() as scope:
@@ -295,7 +294,7 @@ def direction_of(name: str, end: Any, direction: Direction | None) -> Direction:
         for way, kind in ((Direction.SEND, trio.abc.ReceiveChannel), (Direction.RECEIVE, trio.abc.SendChannel))
         if isinstance(end, kind)
     ]
-    if inspect.isclass(end) or not ways:
+    if isinstance(end, type) or not ways:
         raise TypeError(f"{name}: expected a trio.abc.SendChannel or trio.abc.ReceiveChannel, got {end!r}")
     if direction is None:
         if len(ways) == 2:

@@ -181,8 +181,8 @@ class Exporter(Endpoint):
                     f"{name}: expected a name that is free, got one that has finished with values not delivered yet",
                     channel=name,
                 )
-            self._retire(old)
-            old.finish_now()
+            self._retire(old)  # it tells its importers the end without its name
+            self._give_up(old)
         self._check_name_free(name)
 
     def _export_outgoing(self, name: str, end: Any, codec: Any, window: int) -> None:
@@ -260,8 +260,14 @@ class Exporter(Endpoint):
     def on_lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
 
-    def _on_detached(self, channel: Channel, code: Code | None, message: str) -> None:
+    def _on_detached(self, channel: Outgoing[Any], code: Code | None, message: str) -> None:
+        self._give_up(channel)
         self._sweep(channel)
+
+    def _give_up(self, channel: Outgoing[Any]) -> None:
+        """Ends a channel that has neither a name nor an importer any more."""
+        if channel in self._retiring and not channel.links:
+            channel.abandon("no importer is left")
 
     def _on_left(self, channel: Incoming[Any], code: Code | None, message: str) -> None:
         if code is Code.VALUE_REFUSED:

@@ -169,7 +169,7 @@ class Outgoing(Generic[T]):
         self.look_around()
 
     async def _pump(self) -> None:
-        while not self.finished:
+        while not self.finished and not self.ended:
             self.look_around()
             room = self._room()
             if room <= 0:
@@ -196,7 +196,7 @@ class Outgoing(Generic[T]):
             self.finished = True  # closed by the program, which handed it over
         except Exception as error:
             self._on_failure(error)
-            self.ended = True
+            self.abandon("the program failed")
         finally:
             self._receiving = False
 
@@ -343,7 +343,7 @@ class Outgoing(Generic[T]):
             self._order += 1
         self._deal_waiting()
         self._on_failure(failure)
-        self.ended = self.finished = True
+        self.abandon("the program failed")
         return None
 
     # Peers
@@ -440,21 +440,13 @@ class Outgoing(Generic[T]):
                 link.close(Code.HUNG_UP)
 
     def abandon(self, reason: str, *, by_peer: bool = False) -> None:
-        """Ends the channel without telling anybody; what was not delivered is dropped. `by_peer`: a drain shall say
-        so.
-        """
+        """Ends the channel without telling anybody, and drops what was not delivered. `by_peer`: a drain tells it."""
         if not self.ended:
             self.ended = True
             self._ending = reason
             self._drop_waiting(by_peer=by_peer)
             self._gone.unpark_all()
             self._attention.cancel()
-
-    def finish_now(self) -> None:
-        """The program has closed its end and nothing is left: ends without waiting for the pump to see that."""
-        self.finished = True
-        self._tell_end()
-        self._attention.cancel()
 
     async def finish(self) -> None:
         """Waits, after the program has closed its end, until peers have taken and acknowledged all, or none is left."""

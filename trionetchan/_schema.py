@@ -25,7 +25,7 @@ import io
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -320,9 +320,23 @@ def difference(sender: Schema, receiver: Schema) -> Difference | None:
     `UnfitValue` if the two are too intricate to compare.
     """
     try:
-        return _Comparison(sender, receiver).compare(0, 0, ())
+        return _Comparison(sender, receiver).compare(0, 0, _Way())
     except RecursionError as error:
         raise UnfitValue("the value types are too intricate to compare") from error
+
+
+@attrs.frozen
+class _Way:
+    """How a comparison came to a pair of nodes, and whether by way of a key or an element of a set."""
+
+    steps: tuple[str, ...] = ()
+    keyed: bool = False
+
+    def to(self, step: str) -> _Way:
+        return _Way((*self.steps, step), self.keyed)
+
+    def into_key(self, keyed: bool = True) -> _Way:
+        return _Way(self.steps, self.keyed or keyed)
 
 
 @attrs.define
@@ -331,21 +345,21 @@ class _Comparison:
 
     sender: Schema
     receiver: Schema
-    fitting: dict[tuple[int, int], None] = attrs.field(factory=dict[tuple[int, int], None])
-    differing: set[tuple[int, int]] = attrs.field(factory=set[tuple[int, int]])
+    fitting: dict[tuple[int, int, bool], None] = attrs.field(factory=dict[tuple[int, int, bool], None])
+    differing: set[tuple[int, int, bool]] = attrs.field(factory=set[tuple[int, int, bool]])
     literals: dict[int, set[tuple[type, object]]] = attrs.field(factory=dict[int, set[tuple[type, object]]])
     steps: int = 0
 
-    def compare(self, s: int, r: int, path: tuple[str, ...]) -> Difference | None:
-        pair = (s, r)
+    def compare(self, s: int, r: int, way: _Way) -> Difference | None:
+        pair = (s, r, way.keyed)
         if pair in self.fitting:
             return None
         if pair in self.differing:
-            return self.differ(s, r, path)
-        self.step(len(path))
+            return self.differ(s, r, way)
+        self.step(len(way.steps))
         guesses = len(self.fitting)
         self.fitting[pair] = None
-        found = self.look(s, r, path)
+        found = self.look(s, r, way)
         if found is not None:
             while len(self.fitting) > guesses:
                 self.fitting.popitem()
@@ -357,96 +371,84 @@ class _Comparison:
         if self.steps > _MAX_STEPS or depth > _MAX_DEPTH:
             raise UnfitValue("the value types are too intricate to compare")
 
-    def differ(self, s: int | None, r: int | None, path: tuple[str, ...]) -> Difference:
+    def differ(self, s: int | None, r: int | None, way: _Way) -> Difference:
         sender = "no such field" if s is None else self.sender.text(s)
         receiver = "no such field" if r is None else self.receiver.text(r)
-        return Difference(", ".join(step for step in path if step), sender, receiver)
+        return Difference(", ".join(step for step in way.steps if step), sender, receiver)
 
-    def look(self, s: int, r: int, path: tuple[str, ...]) -> Difference | None:
+    def look(self, s: int, r: int, way: _Way) -> Difference | None:
         ours, theirs = self.sender.nodes[s], self.receiver.nodes[r]
         if ours.kind is Kind.ANY:
             return None
         if theirs.kind is Kind.ANY:
-            return self.differ(s, r, path) if any(map(self.holds_map, self.keys(s))) else None
+            return self.differ(s, r, way) if self.has_keyed_map(s, way.keyed) else None
         if ours.kind is Kind.UNION:
-            return self.first(self.compare(item, r, (*path, "")) for item in ours.items)
+            return self.first(self.compare(item, r, way.to("")) for item in ours.items)
         if (values := _values_of(ours)) is not None:
-            return None if all(self.takes(r, value) for value in values) else self.differ(s, r, path)
+            return None if all(self.takes(r, value) for value in values) else self.differ(s, r, way)
         if theirs.kind is Kind.UNION:
-            found = {item: self.compare(s, item, (*path, "")) for item in theirs.items}
+            found = {item: self.compare(s, item, way.to("")) for item in theirs.items}
             if None in found.values():
                 return None
             alike = [one for item, one in found.items() if self.receiver.nodes[item].kind is ours.kind]
-            return alike[0] if len(alike) == 1 else self.differ(s, r, path)
+            return alike[0] if len(alike) == 1 else self.differ(s, r, way)
+        count = len(ours.items)
         match ours.kind, theirs.kind:
             case Kind.RECORD, Kind.RECORD:
-                return self.records(ours, theirs, path)
+                return self.records(ours, theirs, way)
             case Kind.RECORD, Kind.MAP:
                 if not all(self.takes(theirs.items[0], field.name) for field in ours.fields):
-                    return self.differ(s, r, path)
-                return self.first(self.compare(f.node, theirs.items[1], (*path, _field(f))) for f in ours.fields)
+                    return self.differ(s, r, way)
+                return self.first(self.compare(f.node, theirs.items[1], way.to(_field(f))) for f in ours.fields)
             case Kind.TUPLE, Kind.LIST:
-                steps = [f"element {i}" for i in range(len(ours.items))]
-                return self.parts(ours.items, theirs.items * len(ours.items), steps, path)
-            case (Kind.TUPLE, Kind.TUPLE) if len(ours.items) == len(theirs.items):
-                return self.parts(ours.items, theirs.items, [f"element {i}" for i in range(len(ours.items))], path)
-            case (Kind.SET, Kind.SET) | (Kind.MAP, Kind.MAP) if self.meets_any(theirs.items[0]) and self.holds_map(
-                ours.items[0]
-            ):
-                return self.differ(s, r, path)
+                return self.parts(ours.items, theirs.items * count, map("element {}".format, range(count)), way)
+            case (Kind.TUPLE, Kind.TUPLE) if count == len(theirs.items):
+                return self.parts(ours.items, theirs.items, map("element {}".format, range(count)), way)
             case (Kind.LIST, Kind.LIST) | (Kind.SET, Kind.SET):
-                return self.parts(ours.items, theirs.items, ["element"], path)
+                return self.parts(ours.items, theirs.items, ["element"], way.into_key(ours.kind is Kind.SET))
             case Kind.MAP, Kind.MAP:
-                return self.parts(ours.items, theirs.items, ["key", "value"], path)
+                key = self.compare(ours.items[0], theirs.items[0], way.into_key().to("key"))
+                return key or self.compare(ours.items[1], theirs.items[1], way.to("value"))
             case _:
                 scalar = ours.kind is theirs.kind and ours.kind in _TEXTS
-                return None if scalar else self.differ(s, r, path)
+                return None if scalar else self.differ(s, r, way)
 
-    def parts(
-        self, ours: Sequence[int], theirs: Sequence[int], steps: Sequence[str], path: tuple[str, ...]
-    ) -> Difference | None:
-        return self.first(self.compare(s, r, (*path, step)) for s, r, step in zip(ours, theirs, steps, strict=True))
+    def parts(self, ours: Sequence[int], theirs: Sequence[int], steps: Iterable[str], way: _Way) -> Difference | None:
+        return self.first(self.compare(s, r, way.to(step)) for s, r, step in zip(ours, theirs, steps, strict=True))
 
-    def records(self, ours: Node, theirs: Node, path: tuple[str, ...]) -> Difference | None:
+    def records(self, ours: Node, theirs: Node, way: _Way) -> Difference | None:
         sent, wanted = {f.name: f for f in ours.fields}, {f.name: f for f in theirs.fields}
         for name, field in sent.items():
             if name in wanted:
-                found = self.compare(field.node, wanted[name].node, (*path, _field(field)))
+                found = self.compare(field.node, wanted[name].node, way.to(_field(field)))
             else:
-                found = None if theirs.open else self.differ(field.node, None, (*path, _field(field)))
+                found = None if theirs.open else self.differ(field.node, None, way.to(_field(field)))
             if found is not None:
                 return found
         for name, field in wanted.items():
             if not field.may_be_missing and (name not in sent or sent[name].may_be_absent):
-                found = self.differ(None, field.node, (*path, _field(field)))
+                found = self.differ(None, field.node, way.to(_field(field)))
                 return attrs.evolve(found, sender="a field that may be absent") if name in sent else found
         return None
 
-    # Untyped, a map cannot be a key, or in one; a frozen record can. It is the one thing that does not fit `Any`.
-
-    def keys(self, s: int) -> Iterator[int]:
+    def has_keyed_map(self, s: int, keyed: bool) -> bool:
+        """Is there a record or map in a key? Untyped it would be a dict, which can be none."""
         nodes = self.sender.nodes
-        for index in self.reached(nodes, s, lambda node: (*node.items, *(field.node for field in node.fields))):
-            if nodes[index].kind in (Kind.SET, Kind.MAP):
-                yield nodes[index].items[0]
-
-    def holds_map(self, s: int) -> bool:
-        found = self.reached(self.sender.nodes, s, lambda node: node.items)
-        return any(self.sender.nodes[index].kind in (Kind.RECORD, Kind.MAP) for index in found)
-
-    def meets_any(self, r: int) -> bool:
-        found = self.reached(self.receiver.nodes, r, lambda node: node.items)
-        return any(self.receiver.nodes[index].kind is Kind.ANY for index in found)
-
-    def reached(self, nodes: Sequence[Node], start: int, parts: Callable[[Node], Iterable[int]]) -> Iterator[int]:
-        seen: set[int] = set()
-        waiting = [start]
+        seen: set[tuple[int, bool]] = set()
+        waiting = [(s, keyed)]
         while waiting:
-            if (index := waiting.pop()) not in seen:
-                self.step()
-                seen.add(index)
-                yield index
-                waiting += parts(nodes[index])
+            index, keyed = place = waiting.pop()
+            if place in seen:
+                continue
+            self.step()
+            seen.add(place)
+            node = nodes[index]
+            if keyed and node.kind in (Kind.RECORD, Kind.MAP):
+                return True
+            keys = {Kind.SET: 1, Kind.MAP: 1}.get(node.kind, 0)
+            waiting += [(item, keyed or i < keys) for i, item in enumerate(node.items)]
+            waiting += [(field.node, False) for field in node.fields]
+        return False
 
     def takes(self, r: int, value: Any) -> bool:
         """Is a literal value acceptable to this node of the receiver?"""
@@ -627,8 +629,10 @@ class _Describer:
             return _literal(_flags(cls) if issubclass(cls, enum.Flag) else tuple(cls), way)
         if _is_record(cls):
             found: list[Field] = []
+            kept = _hashed_fields(cls) if hashed else ()
             for field, part in _fields(hint, cls):
-                node = self.place(part, (*way, f"{name}.{field.attribute}"))
+                step = (*way, f"{name}.{field.attribute}")
+                node = self.place(part, step, hashed=field.attribute in kept)
                 found.append(attrs.evolve(field, node=node))
             names = {field.name for field in found}
             if len(names) < len(found) or any(len(text) > _MAX_NAME for text in names):
@@ -749,6 +753,15 @@ def _fields(hint: Any, cls: Any) -> Iterator[tuple[Field, Any]]:
         for f in dataclasses.fields(cls):
             default = f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
             yield Field(f.name, 0, may_be_missing=default or not f.init, attribute=f.name, init=f.init), hints[f.name]
+
+
+def _hashed_fields(cls: Any) -> set[str]:
+    """The fields that make the hash of a record that is in a key."""
+    if cls.__hash__ is object.__hash__:
+        return set()
+    if attrs.has(cls):
+        return {a.name for a in attrs.fields(cls) if (a.eq if a.hash is None else a.hash)}
+    return {f.name for f in dataclasses.fields(cls) if (f.compare if f.hash is None else f.hash)}
 
 
 def _flags(cls: type[enum.Flag]) -> tuple[enum.Flag, ...]:

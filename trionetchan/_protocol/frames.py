@@ -130,7 +130,7 @@ def _write_text(value: str) -> bytes:
 
 def _read_name(data: Buffer, position: int) -> tuple[str, int]:
     name, end = _read_text(data, position)
-    if not name or end - position > MAX_NAME + 3 or not name.isprintable():
+    if not name or len(name.encode()) > MAX_NAME or not name.isprintable():
         raise ProtocolError(f"expected a channel name of 1 to {MAX_NAME} printable bytes, got {printable(name, 40)!r}")
     return name, end
 
@@ -158,10 +158,12 @@ def _read_parameters(data: Buffer, position: int) -> tuple[dict[str, int], int]:
     if major != MAP or size > 64:
         raise ProtocolError(f"expected a map of at most 64 parameters, got major type {major}, length {size}")
     parameters: dict[str, int] = {}
+    names: set[str] = set()
     for _ in range(size):
         name, position = _read_text(data, position)
-        if name in parameters:
+        if name in names:
             raise ProtocolError(f"expected each parameter once, got {printable(name, 40)!r} twice")
+        names.add(name)
         if name in Hello.NUMBERS:
             parameters[name], position = _read_uint(data, position)
         else:
@@ -382,6 +384,7 @@ class FrameCutter:
             try:
                 major, size, start = read_head(view, position)
             except IndexError:
+                self._wanted = 0
                 break
             if major != BYTES:
                 raise _expected("the head of a frame (a byte string)", view, position)

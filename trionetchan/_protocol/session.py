@@ -180,7 +180,7 @@ class Session:
         """Queues a batch, for which there is credit."""
         channel = self._channels[channel_id]
         assert channel.sender is not None
-        assert channel.close is None
+        assert channel.state is State.SENDING
         channel.sender.send(batch)
         self._make_ready(channel)
 
@@ -197,7 +197,7 @@ class Session:
         wire yet. An import without an answer is withdrawn.
         """
         channel = self._channels.get(channel_id)
-        if channel is None or channel.close is not None:
+        if channel is None or channel.state is State.SENT:
             return
         if channel.sender is not None:
             if code in (Code.HUNG_UP, Code.WITHDRAWN):
@@ -225,6 +225,8 @@ class Session:
 
     @property
     def has_data(self) -> bool:
+        if self.gone:
+            return False
         return bool(self._control or self._acks or self._ready or self._pong or self._goodbye)
 
     @property
@@ -234,6 +236,8 @@ class Session:
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """The next pieces to send, in order, about 128 KiB in all; empty when there is nothing to say."""
+        if self.gone:
+            return []
         pieces: list[bytes | memoryview] = list(self._control)
         self._control.clear()
         if self._pong is not None:
@@ -423,7 +427,7 @@ class Session:
         assert self._peer is not None
         if channel.sends:
             granted = window if channel.count is None else min(window, channel.count)
-            channel.sender = SendWindow(window, granted, self._peer["buffer"])
+            channel.sender = SendWindow(window, granted, self._limits.max_buffered_bytes, self._peer["buffer"])
             channel.state = State.SENDING
         else:
             limits = self._limits

@@ -38,17 +38,19 @@ class Batch:
 
 
 class SendWindow:
-    """The sender's half. `window` is its own bound on unacknowledged values, beside the receiver's limits."""
+    """The sender's half. `window` and `byte_window` bound what it keeps itself, beside the receiver's limits."""
 
-    def __init__(self, window: int, value_limit: int, byte_limit: int) -> None:
+    def __init__(self, window: int, value_limit: int, byte_window: int, byte_limit: int) -> None:
         self.window = window
         self.value_limit = value_limit
+        self.byte_window = byte_window
         self.byte_limit = byte_limit
         self.sent = 0
         self.bytes_sent = 0
         self.acknowledged = 0
         self.written = 0  # of `sent`: how many have gone onto the wire whole
         self._kept: deque[Batch] = deque()  # not acknowledged, oldest first
+        self._bytes_kept = 0
         self._unwritten: deque[Batch] = deque()
 
     @property
@@ -58,13 +60,15 @@ class SendWindow:
     @property
     def credit(self) -> int:
         """How many values may be taken for this receiver now; how large they may be, `fits` tells."""
-        if self.bytes_sent >= self.byte_limit and self.sent > self.acknowledged:
+        full = self.bytes_sent >= self.byte_limit or self._bytes_kept >= self.byte_window
+        if full and self.sent > self.acknowledged:
             return 0
         return min(self.value_limit, self.acknowledged + self.window) - self.sent
 
     def fits(self, size: int, count: int) -> bool:
         """Whether a batch of `count` values in `size` bytes may be sent now."""
-        if self.bytes_sent + size > self.byte_limit and (count != 1 or self.sent > self.acknowledged):
+        large = self.bytes_sent + size > self.byte_limit or self._bytes_kept + size > self.byte_window
+        if large and (count != 1 or self.sent > self.acknowledged):
             return False
         return count <= min(self.value_limit, self.acknowledged + self.window) - self.sent
 
@@ -73,6 +77,7 @@ class SendWindow:
         batch.first = self.sent
         self.sent += batch.count
         self.bytes_sent += len(batch.payload)
+        self._bytes_kept += len(batch.payload)
         self._kept.append(batch)
         self._unwritten.append(batch)
 
@@ -100,7 +105,7 @@ class SendWindow:
         self.acknowledged = delivered
         kept = self._kept
         while kept and kept[0].first + kept[0].count <= delivered:
-            kept.popleft()
+            self._bytes_kept -= len(kept.popleft().payload)
         return new
 
     def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
