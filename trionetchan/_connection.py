@@ -32,7 +32,8 @@ from ._protocol.session import Role, Session
 
 __all__ = ["Binding", "Connection", "Owner"]
 
-READ_SIZE = 256 * 2**10
+READ_SIZE = 256 * 2**10  # bytes
+ACK_DELAY = 0.002  # seconds
 
 
 class Binding(Protocol):
@@ -70,6 +71,8 @@ class Connection:
         self._scope = trio.CancelScope(shield=True)
         self._over = trio.Event()
         self._wake = trio.lowlevel.ParkingLot()
+        self._late = trio.lowlevel.ParkingLot()
+        self._acknowledging = False  # an acknowledgement waits for data to ride on
         self._heard = 0.0
         self._writing_since = math.inf
 
@@ -88,6 +91,15 @@ class Connection:
     def flush(self) -> None:
         """What the session has to say is written soon."""
         self._wake.unpark_all()
+
+    def acknowledge(self, channel_id: int, *, now: bool) -> None:
+        """Tells what has been delivered on a channel: now, or with the next data, within `ACK_DELAY`."""
+        self.session.acknowledge(channel_id)
+        if now:
+            self.flush()
+        elif not self._acknowledging:
+            self._acknowledging = True
+            self._late.unpark_all()
 
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
         """Says goodbye, behind what is queued, for at most `goodbye_timeout`; then the connection ends."""
@@ -115,6 +127,7 @@ class Connection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._keep_alive)
+                    nursery.start_soon(self._acknowledge_late)
                     async with trio.open_nursery() as both:
                         both.start_soon(self._write)
                         await self._read()
@@ -157,6 +170,14 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail(ConnectionLostError(f"expected a stream to write to, got: {_reason(error)}"))
 
+    async def _acknowledge_late(self) -> None:
+        while True:
+            while not self._acknowledging:
+                await self._late.park()
+            await trio.sleep(ACK_DELAY)
+            self._acknowledging = False
+            self.flush()
+
     async def _read(self) -> None:
         while True:
             try:
@@ -174,7 +195,7 @@ class Connection:
                 self._dispatch(event)
             if self.peer_left:
                 return
-            if self.session.has_data:
+            if self.session.must_answer:
                 self.flush()
 
     def _dispatch(self, event: Event) -> None:

@@ -16,7 +16,7 @@ import trio
 from typing_extensions import TypeForm
 
 from ._connection import Connection
-from ._endpoint import Channel, Endpoint, check_name, codec_of, direction_of, whole_number
+from ._endpoint import Endpoint, check_name, codec_of, direction_of, whole_number
 from ._errors import ChannelNameInUseError, Code, UnfitValue
 from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
@@ -271,6 +271,7 @@ class Exporter(Endpoint):
 
     def _on_left(self, channel: Incoming[Any], code: Code | None, message: str) -> None:
         if code is Code.VALUE_REFUSED:
+            channel.dropped += 1
             logger.warning("a value of an importer was refused: %s", message)
 
     def _on_ended(self, channel: Incoming[Any], code: Code) -> None:

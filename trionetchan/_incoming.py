@@ -53,10 +53,9 @@ class ReceiveLink:
     def undelivered(self) -> int:
         return self.window.received - self.window.delivered
 
-    def acknowledge(self) -> None:
+    def acknowledge(self, *, now: bool) -> None:
         if not self.connection.lost and self.window.announced != self.window.delivered:
-            self.connection.session.acknowledge(self.id)
-            self.connection.flush()
+            self.connection.acknowledge(self.id, now=now)
 
     def close(self, code: Code, message: str = "") -> None:
         """The last word, with the final count of delivered values."""
@@ -301,8 +300,9 @@ class Incoming(Generic[T]):
             self._release(link, Code.COUNT_REACHED)
         elif link.left is not None or link.lost:
             self._settle(link)
-        elif not self._values or link.window.half_used:
-            link.acknowledge()
+        else:
+            # At once when the sender may be waiting for credit or for the end of a drain; else data may take it along.
+            link.acknowledge(now=link.window.half_used or not (self._values or self._arrived))
 
     def _next_batch(self) -> bool:
         """Decodes the next batch. Whether there was one."""

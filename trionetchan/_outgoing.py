@@ -160,16 +160,21 @@ class Outgoing(Generic[T]):
     async def run(self) -> None:
         """Takes values until the local end has ended, or is hung up; then closes it."""
         try:
-            while not self.finished and not self.ended:
+            while not self._done:
                 with self._attention:
                     await self._pump()
                 self._attention = trio.CancelScope()
+            self._tell_end()
         finally:
             await self._close_end()
         self.look_around()
 
+    @property
+    def _done(self) -> bool:
+        return self.ended or (self.finished and not self._taken)
+
     async def _pump(self) -> None:
-        while not self.finished and not self.ended:
+        while not self._done:
             self.look_around()
             room = self._room()
             if room <= 0:
@@ -384,9 +389,8 @@ class Outgoing(Generic[T]):
                 refused = attrs.evolve(back[0], refusals=back[0].refusals + 1)
                 if refused.refusals > self._limits.max_redeliveries:
                     back.pop(0)
-                    self._drop(
-                        1, f"refused {refused.refusals} times, at last: {message}", by_peer=True, of={refused.order}
-                    )
+                    logger.error("channel %r: %s; the value was refused %d times", self.name, message, refused.refusals)
+                    self._drop(1, "it was refused too often", by_peer=True, of={refused.order})
                 else:
                     back[0] = refused
             for value in back:

@@ -224,10 +224,9 @@ class Session:
     # Bytes out
 
     @property
-    def has_data(self) -> bool:
-        if self.gone:
-            return False
-        return bool(self._control or self._acks or self._ready or self._pong or self._goodbye)
+    def must_answer(self) -> bool:
+        """Whether there is something to say that does not wait for data to ride on."""
+        return not self.gone and bool(self._control or self._ready or self._pong or self._goodbye)
 
     @property
     def gone(self) -> bool:

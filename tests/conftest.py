@@ -1,0 +1,27 @@
+"""Every asynchronous test is bounded: by 10 seconds, or by a day of the clock that jumps."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+
+def bounded(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        with trio.fail_after(seconds):
+            await test(*args, **kwargs)
+
+    return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            if not hasattr(item.obj, "hypothesis"):
+                item.obj = bounded(item.obj, 86_400 if "autojump_clock" in item.fixturenames else 10)

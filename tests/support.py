@@ -1,0 +1,112 @@
+"""Helpers of the tests: an exporter and an importer with a stream between them, in memory or over TCP."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import trio
+import trio.testing
+
+from trionetchan import Exporter, Importer, Limits, open_exporter, open_importer, open_tcp_importer
+
+Medium = Literal["memory", "tcp"]
+T = TypeVar("T")
+PEERS = Path(__file__).with_name("peers")
+
+
+async def serve_tcp(nursery: trio.Nursery, exporter: Exporter, **options: Any) -> int:
+    """Serves the exporter on a free port and returns the port."""
+    listeners = cast("list[trio.SocketListener]", await nursery.start(lambda **kw: exporter.serve_tcp(0, **options, **kw)))
+    return int(listeners[0].socket.getsockname()[1])
+
+
+def connect(
+    nursery: trio.Nursery, exporter: Exporter, limits: Limits | None = None
+) -> AbstractAsyncContextManager[Importer]:
+    """An importer of `exporter` over a stream in memory."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(exporter.serve_stream, theirs)
+    return open_importer(ours, limits=limits or Limits())
+
+
+@asynccontextmanager
+async def connected(
+    nursery: trio.Nursery, medium: Medium = "memory", limits: Limits | None = None
+) -> AsyncIterator[tuple[Exporter, Importer]]:
+    """An exporter and an importer that is connected to it. What leaves either block stays as it is (no group)."""
+    async with open_exporter(limits=limits or Limits()) as exporter:
+        if medium == "memory":
+            opening = connect(nursery, exporter, limits)
+        else:
+            port = await serve_tcp(nursery, exporter)
+            opening = open_tcp_importer("127.0.0.1", port, limits=limits or Limits())
+        async with opening as importer:
+            yield exporter, importer
+
+
+async def take(channel: trio.abc.ReceiveChannel[T], count: int) -> list[T]:
+    """The next `count` values."""
+    return [await channel.receive() for _ in range(count)]
+
+
+async def take_all(channel: trio.abc.ReceiveChannel[T]) -> list[T]:
+    """Every value up to the end."""
+    return [value async for value in channel]
+
+
+async def put(channel: trio.abc.SendChannel[T], values: Sequence[T]) -> None:
+    """Sends the values and closes the end."""
+    async with channel:
+        for value in values:
+            await channel.send(value)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the other tasks run until the condition holds (only for what crosses a real socket and has no event)."""
+    while not condition():
+        await trio.sleep(0.001)
+
+
+class Peer:
+    """Another Python process, which runs one of the programs in `peers/`."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self._text = b""
+
+    async def line(self) -> str:
+        """The next line of its standard output."""
+        assert self.process.stdout is not None
+        while b"\n" not in self._text:
+            chunk = await self.process.stdout.receive_some()
+            if not chunk:
+                raise AssertionError(f"the peer ended, having printed {self._text!r}")
+            self._text += chunk
+        first, _, self._text = self._text.partition(b"\n")
+        return first.decode()
+
+    async def tell(self, text: str = "") -> None:
+        """Writes a line to its standard input."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(text.encode() + b"\n")
+
+
+@asynccontextmanager
+async def peer(program: str, *arguments: object) -> AsyncIterator[Peer]:
+    """Runs `peers/<program>.py` in a process of its own; it is killed, if it still runs, at the end of the block."""
+    command = [sys.executable, str(PEERS / f"{program}.py"), *map(str, arguments)]
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield Peer(process)
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    await pipe.aclose()

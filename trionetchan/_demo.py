@@ -1,0 +1,418 @@
+"""The demo: worker processes count the words of text files. How a program uses this library, in one file.
+
+One process exports "jobs" and "results". Each worker process imports both: all of them compete for the jobs, and all of
+their results arrive in one place. Three things make it a work queue that survives its workers:
+
+- A worker takes its jobs with a small window, so that it never sits on many that another one could do.
+- What a worker had not been handed when it died comes back by itself and goes to another. The job that it had in its
+  hands does not: to the library it is delivered. So this program keeps each job until it has the result, and issues it
+  again when a worker is gone.
+- So the same job may be done twice, and each result says of which job it is; only the first one counts.
+
+(In a program of your own the import below reads `from trionetchan import open_exporter, open_tcp_importer`.)
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+import trio
+
+from ._exporter import Exporter, open_exporter
+from ._importer import Importer, open_tcp_importer
+
+__all__ = [
+    "Count",
+    "DemoError",
+    "Display",
+    "Job",
+    "Outcome",
+    "Result",
+    "Share",
+    "TextFile",
+    "count_with_workers",
+    "count_words",
+    "difference",
+    "pieces",
+    "run",
+    "run_worker",
+    "text_files",
+    "work",
+]
+
+PIECE = 256 * 2**10  # bytes of a file in one job, at most
+WORD = re.compile(r"\w+")
+WORKER = (sys.executable, "-m", "trionetchan", "demo-worker")
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message is for its user."""
+
+
+# What goes over the network
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """A piece of a text file, whose words are to be counted."""
+
+    number: int
+    path: str
+    text: bytes
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """How often each word occurs in the piece of one job, and the process id of the worker that counted."""
+
+    job: int
+    worker: int
+    words: dict[str, int]
+
+
+# The worker
+
+
+async def run_worker(port: int) -> None:
+    """Connects to the demo at this port of the loopback interface, and works until it has no more jobs."""
+    async with open_tcp_importer("127.0.0.1", port) as importer:
+        await work(importer)
+
+
+async def work(importer: Importer) -> None:
+    """Takes jobs and sends results until there are no more jobs."""
+    results = await importer.open_send_channel("results", Result)
+    jobs = await importer.open_receive_channel("jobs", Job, window=2)
+    async with results:
+        async for job in jobs:
+            await results.send(Result(job=job.number, worker=os.getpid(), words=dict(count_words(job.text))))
+
+
+# The process that deals jobs and collects results
+
+
+class Display(Protocol):
+    """Where the demo shows what it does."""
+
+    def say(self, text: str) -> None:
+        """One line."""
+
+    def begin(self, what: str, total: int) -> None:
+        """A stretch of work begins: so many bytes of text."""
+
+    def advance(self, size: int) -> None:
+        """So many of them are done."""
+
+
+@attrs.define
+class Share:
+    """What one worker has done."""
+
+    files: set[str] = attrs.field(factory=set[str])
+    results: int = 0
+    words: int = 0
+
+
+@attrs.define(eq=False)
+class Count:
+    """The count: the results so far, and the jobs that have none yet."""
+
+    display: Display
+    words: Counter[str] = attrs.field(factory=Counter[str])
+    shares: dict[int, Share] = attrs.field(factory=dict[int, Share])
+    """What each worker, by process id, has done."""
+    seconds: float = 0.0
+    """From the first job that a worker was there for to the last result."""
+    reissued: int = 0
+    """Jobs that were issued again."""
+    lost: int = 0
+    """Workers that are gone."""
+    complete: bool = False
+    """Each job has its result."""
+    _open: dict[int, Job] = attrs.field(factory=dict[int, Job])
+    _began: float | None = None
+    _changed: trio.Event = attrs.field(factory=trio.Event)
+
+    async def issue(self, exporter: Exporter, jobs: trio.MemorySendChannel[Job], files: Sequence[TextFile]) -> None:
+        """Sends a job for each piece of the files, and returns when all have their results; closes `jobs` then."""
+        async with jobs:
+            number = 0
+            for file in files:
+                texts = pieces(file.path)
+                while (text := await self._next(file, texts)) is not None:
+                    self._open[number] = Job(number=number, path=file.name, text=text)
+                    await jobs.send(self._open[number])
+                    number += 1
+                    if self._began is None:
+                        self._began = trio.current_time()
+            lost = 0
+            while self._open:
+                await exporter.drain("jobs")  # from here on each open job is, or was, in the hands of a worker
+                if self.lost > lost:
+                    lost = self.lost
+                    await self._issue_again(jobs)
+                elif self._open:
+                    await self._changed.wait()
+            self.complete = True
+
+    async def _issue_again(self, jobs: trio.MemorySendChannel[Job]) -> None:
+        # Which of them the lost worker had nobody can tell; a few are done twice, and the second result is ignored.
+        again = list(self._open.values())
+        if again:
+            self.reissued += len(again)
+            self.display.say(f"{_number(len(again), 'job')} without a result issued again")
+        for job in again:
+            await jobs.send(job)
+
+    async def _next(self, file: TextFile, texts: Iterator[bytes]) -> bytes | None:
+        try:
+            return await trio.to_thread.run_sync(next, texts, None)
+        except OSError as error:
+            self.display.say(f"{file.name}: left out: {error.strerror}")
+            return None
+
+    async def collect(self, results: trio.MemoryReceiveChannel[Result]) -> None:
+        """Adds up the results, until their channel ends."""
+        async for result in results:
+            job = self._open.pop(result.job, None)
+            if job is None:
+                continue  # done twice
+            self.words.update(result.words)
+            share = self.shares.setdefault(result.worker, Share())
+            share.files.add(job.path)
+            share.results += 1
+            share.words += sum(result.words.values())
+            if self._began is not None:
+                self.seconds = trio.current_time() - self._began
+            self.display.advance(len(job.text))
+            if not self._open:
+                self._wake()
+
+    def worker_lost(self) -> None:
+        """A worker is gone, perhaps with jobs in its hands."""
+        self.lost += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+async def count_with_workers(files: Sequence[TextFile], workers: int, display: Display) -> Count:
+    """Counts the words of the files with so many worker processes. `DemoError` if no worker is left."""
+    count = Count(display)
+    try:
+        await _count_with_workers(files, workers, count)
+    except* DemoError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        failure = error
+    else:
+        return count
+    raise failure
+
+
+async def _count_with_workers(files: Sequence[TextFile], workers: int, count: Count) -> None:
+    async with open_exporter() as exporter:
+        jobs = exporter.open_send_channel("jobs", Job)
+        # importers=None: a worker that is killed never finishes its results, so their end must not wait for it.
+        results = exporter.open_receive_channel("results", Result, importers=None)
+        async with trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(exporter.serve_tcp, 0)
+            port: int = listener.socket.getsockname()[1]
+            nursery.start_soon(count.collect, results)
+            async with trio.open_nursery() as staff:
+                employ = functools.partial(_employ, count, workers, port)
+                processes: list[trio.Process] = [await staff.start(employ) for _ in range(workers)]
+                pids = ", ".join(str(process.pid) for process in processes)
+                count.display.say(f"{_number(workers, 'worker')} at port {port}: process {pids}")
+                await count.issue(exporter, jobs, files)
+            # The jobs have ended, so the workers have too, and there is nothing more to collect.
+            exporter.hangup("results")
+            nursery.cancel_scope.cancel()
+
+
+async def _employ(count: Count, workers: int, port: int, *, task_status: trio.TaskStatus[trio.Process]) -> None:
+    """Runs one of so many worker processes, as long as it lives."""
+    # A process group of its own: an interrupt from the keyboard reaches this process alone, and it ends the workers.
+    run_process = functools.partial(
+        trio.run_process,
+        [*WORKER, str(port)],
+        stdin=subprocess.DEVNULL,
+        check=False,
+        deliver_cancel=_kill,
+        process_group=0,
+    )
+    async with trio.open_nursery() as nursery:
+        try:
+            process: trio.Process = await nursery.start(run_process)
+        except OSError as error:
+            raise DemoError(f"a worker process cannot be started: {error.strerror}") from None
+        task_status.started(process)
+    if process.returncode != 0:
+        count.display.say(f"worker {process.pid} {_how_it_ended(process)}")
+        count.worker_lost()
+        if count.lost == workers and not count.complete:
+            raise DemoError("no worker is left, and there are jobs without a result")
+
+
+async def _kill(process: trio.Process) -> None:
+    process.kill()  # it has nothing to tidy up; and one that is stopped would heed nothing else
+
+
+def _how_it_ended(process: trio.Process) -> str:
+    code = process.returncode
+    if code is None or code >= 0:
+        return f"ended with exit status {code}"
+    return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+
+
+# What is counted
+
+
+@attrs.frozen
+class TextFile:
+    """A file to be counted: where it is, what to call it, and its size in bytes."""
+
+    path: Path
+    name: str
+    size: int
+
+
+def text_files(directory: Path) -> tuple[list[TextFile], int]:
+    """The text files below a directory, and how many files and directories cannot be read.
+
+    A file is text if it has no NUL byte near its beginning. Left out: what is hidden or not a regular file, and
+    `__pycache__` and `site-packages`. `DemoError` if the directory cannot be read.
+    """
+    try:
+        next(directory.iterdir(), None)
+    except OSError as error:
+        raise DemoError(f"{directory}: {error.strerror}") from None
+    files: list[TextFile] = []
+    errors: list[OSError] = []
+    for parent, directories, names in os.walk(directory, onerror=errors.append):
+        directories[:] = sorted(name for name in directories if name[0] != "." and name not in _LEFT_OUT)
+        for name in sorted(name for name in names if name[0] != "."):
+            path = Path(parent, name)
+            try:
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode) and _is_text(path):
+                    # A name need not be UTF-8 either, and text on the network must be.
+                    shown = os.fsencode(path.relative_to(directory)).decode(errors="replace")
+                    files.append(TextFile(path, shown, status.st_size))
+            except OSError as error:
+                errors.append(error)
+    return files, len(errors)
+
+
+_LEFT_OUT = ("__pycache__", "site-packages", "dist-packages")
+
+
+def _is_text(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"\0" not in file.read(1024)
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """The text of a file, cut between words. `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        rest = b""
+        while block := file.read(PIECE - len(rest)):
+            rest += block
+            if len(rest) == PIECE:
+                cut = max(rest.rfind(b" "), rest.rfind(b"\n")) + 1 or PIECE
+                yield rest[:cut]
+                rest = rest[cut:]
+        if rest:
+            yield rest
+
+
+def count_words(text: bytes) -> Counter[str]:
+    """How often each word occurs. What is not UTF-8 counts as no letter."""
+    return Counter(WORD.findall(text.decode(errors="replace")))
+
+
+async def _count_alone(files: Sequence[TextFile], display: Display) -> Counter[str]:
+    """The same count in this process."""
+    words: Counter[str] = Counter()
+    for file in files:
+        try:
+            for text in pieces(file.path):
+                words.update(count_words(text))
+                display.advance(len(text))
+                await trio.lowlevel.checkpoint()
+        except OSError:
+            continue  # said already, when its jobs were made
+    return words
+
+
+def difference(counted: Counter[str], expected: Counter[str]) -> str | None:
+    """Where two counts differ, None if nowhere."""
+    differing = sorted(word for word in counted.keys() | expected.keys() if counted[word] != expected[word])
+    if not differing:
+        return None
+    examples = ", ".join(f"{word!r} {counted[word]} and {expected[word]}" for word in differing[:3])
+    return (
+        f"the workers counted {counted.total():,} words, one process {expected.total():,}; "
+        f"{_number(len(differing), 'word')} with another count, such as {examples}"
+    )
+
+
+# All of it
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What the demo has to show at the end."""
+
+    files: int
+    count: Count
+    seconds_alone: float
+    """What the same count took in one process."""
+    difference: str | None
+    """Where the two counts differ."""
+
+
+async def run(directory: Path | None, workers: int, display: Display) -> Outcome:
+    """Counts the words of the text files below a directory (None: the standard library of this Python) with so many
+    worker processes, and again without them. `DemoError` if there is nothing to count or no worker is left.
+
+    Cancelling it ends the workers at once.
+    """
+    directory = Path(sysconfig.get_path("stdlib")) if directory is None else directory
+    files, unreadable = await trio.to_thread.run_sync(text_files, directory, abandon_on_cancel=True)
+    if unreadable:
+        display.say(f"{_number(unreadable, 'file')} left out: cannot be read")
+    if not files:
+        raise DemoError(f"{directory}: no text files there")
+    size = sum(file.size for file in files)
+    display.say(f"{_number(len(files), 'file')} of {directory}")
+    display.begin(_number(workers, "worker"), size)
+    count = await count_with_workers(files, workers, display)
+    display.begin("one process", size)
+    began = trio.current_time()
+    expected = await _count_alone(files, display)
+    return Outcome(
+        files=len(files),
+        count=count,
+        seconds_alone=trio.current_time() - began,
+        difference=difference(count.words, expected),
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
