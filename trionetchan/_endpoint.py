@@ -232,6 +232,7 @@ class Endpoint:
             except NetchanError as error:
                 errors.append(error)
 
+        await trio.lowlevel.checkpoint()
         async with trio.open_nursery() as nursery:
             for channel in channels:
                 nursery.start_soon(one, channel)

@@ -302,12 +302,12 @@ class Outgoing(Generic[T]):
             if (size := len(waiting[0].payload)) > limit:  # this peer can't have it, another might
                 link.close(Code.LIMIT, f"{self.name}: expected a value of at most {limit} bytes, got {size} bytes")
                 continue
-            run: list[_Waiting] = []
-            size = 9  # the largest head of an array
-            while waiting and (not run or size + len(waiting[0].payload) <= BATCH_SIZE):
-                if run and (len(run) == RUN or not link.window.fits(size + len(waiting[0].payload), len(run) + 1)):
-                    break
+            run = [heapq.heappop(waiting)]
+            size += 9  # with the largest head of an array
+            while waiting and len(run) < RUN and len(waiting[0].payload) <= limit:
                 size += len(waiting[0].payload)
+                if size > BATCH_SIZE or not link.window.fits(size, len(run) + 1):
+                    break
                 run.append(heapq.heappop(waiting))
             payload = array_of([value.payload for value in run])
             link.send(payload, len(run), run)
