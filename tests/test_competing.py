@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import pytest
 import trio
 import trio.testing
 from support import Peer, connect, peer, put, serve_tcp, take, take_all, until
 
-from trionetchan import open_exporter
+from trionetchan import RemoteValueError, open_exporter
 
 COUNT = 10_000
 WINDOW = 64
@@ -66,7 +67,7 @@ async def test_one_is_killed_and_one_hangs_up(nursery: trio.Nursery, closed: boo
     assert statistics.dropped == 0
     # In order for each of them, but for those that came back: at most what two importers can hold.
     for values in got.values():
-        late = sum(1 for before, after in zip(values, values[1:], strict=False) if after < before)
+        late = sum(1 for before, after in itertools.pairwise(values) if after < before)
         assert late <= statistics.redelivered
 
 
@@ -192,8 +193,6 @@ async def test_a_refused_value_goes_to_others_and_is_dropped_in_the_end(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An untyped export holds a value that no importer of that type takes: five times it is dealt again."""
-    from trionetchan import RemoteValueError
-
     async with open_exporter() as exporter:
         send = exporter.open_send_channel("jobs", max_buffer_size=10)
         for value in (1, "two", 3):

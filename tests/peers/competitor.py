@@ -1,4 +1,4 @@
-"""Receives integers of "jobs" and prints each; after some of them it parks, or hangs up. PORT, WINDOW, COUNT, ACTION."""
+"""Receives integers of "jobs" and prints each; after COUNT of them it parks, or hangs up: PORT WINDOW COUNT ACTION."""
 
 from __future__ import annotations
 
