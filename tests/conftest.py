@@ -1,4 +1,4 @@
-"""Every asynchronous test is bounded: by 10 seconds, or by a day of the clock that jumps."""
+"""Every asynchronous test is bounded: by 10 seconds, or by a day of a test's own clock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import trio
+
+CLOCKS = {"autojump_clock", "mock_clock"}
 
 
 def bounded(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[..., Awaitable[None]]:
@@ -24,4 +26,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             if not hasattr(item.obj, "hypothesis"):
-                item.obj = bounded(item.obj, 86_400 if "autojump_clock" in item.fixturenames else 10)
+                item.obj = bounded(item.obj, 86_400 if CLOCKS & {*item.fixturenames} else 10)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import trio
 import trio.testing
@@ -21,8 +22,9 @@ PEERS = Path(__file__).with_name("peers")
 
 async def serve_tcp(nursery: trio.Nursery, exporter: Exporter, **options: Any) -> int:
     """Serves the exporter on a free port and returns the port."""
-    listeners = cast("list[trio.SocketListener]", await nursery.start(lambda **kw: exporter.serve_tcp(0, **options, **kw)))
-    return int(listeners[0].socket.getsockname()[1])
+    listeners = await nursery.start(functools.partial(exporter.serve_tcp, 0, **options))
+    listener: trio.SocketListener = getattr(listeners[0], "transport_listener", listeners[0])
+    return int(listener.socket.getsockname()[1])
 
 
 def connect(

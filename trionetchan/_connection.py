@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import trio
@@ -242,23 +243,25 @@ class Connection:
                 tick = now + limits.keepalive
                 self._owner.on_tick()
                 if now - self._writing_since >= limits.keepalive_timeout:
-                    self._fail(
-                        ConnectionLostError(f"expected a peer that reads, got none for {now - self._writing_since:g} s")
-                    )
+                    await self._give_up("a peer that reads", now - self._writing_since, lambda: self._writing_since)
             if now - self._heard >= patience:
                 if asked != self._heard:
                     asked = self._heard
                     self.session.ping(0)
                     self.flush()
-                elif not await self._is_heard_at_last():
-                    self._fail(ConnectionLostError(f"expected a sign of life, got none for {now - self._heard:g} s"))
+                else:
+                    await self._give_up("a sign of life", now - self._heard, lambda: self._heard)
 
-    async def _is_heard_at_last(self) -> bool:
-        """A deadline that passed while this process was stalled or stopped proves nothing: the sign of life may wait
-        in the socket. So the verdict waits a little more, counted from now, for the reader to look."""
-        before = self._heard
+    async def _give_up(self, expected: str, seconds: float, sign: Callable[[], float]) -> None:
+        """Ends the connection, unless `sign` changes after all.
+
+        A deadline that passed while this process was stalled or stopped proves nothing: what was awaited may wait in
+        the socket. So the verdict is put off a little, counted from now, for the reader and the writer to look.
+        """
+        before = sign()
         await trio.sleep(min(1.0, self._limits.keepalive))
-        return self._heard != before
+        if sign() == before:
+            self._fail(ConnectionLostError(f"expected {expected}, got none for {seconds:g} s"))
 
 
 def _reason(error: BaseException) -> str:

@@ -75,11 +75,11 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """How often each word occurs in the piece of one job, and the process id of the worker that counted."""
+    """How many words the text of one job has, and the process id of the worker that counted them."""
 
     job: int
     worker: int
-    words: dict[str, int]
+    words: int
 
 
 # The worker
@@ -97,7 +97,7 @@ async def work(importer: Importer) -> None:
     jobs = await importer.open_receive_channel("jobs", Job, window=2)
     async with results:
         async for job in jobs:
-            await results.send(Result(job=job.number, worker=os.getpid(), words=dict(count_words(job.text))))
+            await results.send(Result(job=job.number, worker=os.getpid(), words=count_words(job.text)))
 
 
 # The process that deals jobs and collects results
@@ -131,6 +131,7 @@ class Count:
 
     display: Display
     words: Counter[str] = attrs.field(factory=Counter[str])
+    """How many words each file has, by name."""
     shares: dict[int, Share] = attrs.field(factory=dict[int, Share])
     """What each worker, by process id, has done."""
     seconds: float = 0.0
@@ -189,11 +190,11 @@ class Count:
             job = self._open.pop(result.job, None)
             if job is None:
                 continue  # done twice
-            self.words.update(result.words)
+            self.words[job.path] += result.words
             share = self.shares.setdefault(result.worker, Share())
             share.files.add(job.path)
             share.results += 1
-            share.words += sum(result.words.values())
+            share.words += result.words
             if self._began is not None:
                 self.seconds = trio.current_time() - self._began
             self.display.advance(len(job.text))
@@ -341,18 +342,18 @@ def pieces(path: Path) -> Iterator[bytes]:
             yield rest
 
 
-def count_words(text: bytes) -> Counter[str]:
-    """How often each word occurs. What is not UTF-8 counts as no letter."""
-    return Counter(WORD.findall(text.decode(errors="replace")))
+def count_words(text: bytes) -> int:
+    """How many words there are. What is not UTF-8 counts as no letter."""
+    return len(WORD.findall(text.decode(errors="replace")))
 
 
 async def _count_alone(files: Sequence[TextFile], display: Display) -> Counter[str]:
-    """The same count in this process."""
+    """How many words each file has, counted in this process."""
     words: Counter[str] = Counter()
     for file in files:
         try:
             for text in pieces(file.path):
-                words.update(count_words(text))
+                words[file.name] += count_words(text)
                 display.advance(len(text))
                 await trio.lowlevel.checkpoint()
         except OSError:
@@ -361,14 +362,14 @@ async def _count_alone(files: Sequence[TextFile], display: Display) -> Counter[s
 
 
 def difference(counted: Counter[str], expected: Counter[str]) -> str | None:
-    """Where two counts differ, None if nowhere."""
-    differing = sorted(word for word in counted.keys() | expected.keys() if counted[word] != expected[word])
+    """Where two counts of the words of each file differ, None if nowhere."""
+    differing = sorted(name for name in counted.keys() | expected.keys() if counted[name] != expected[name])
     if not differing:
         return None
-    examples = ", ".join(f"{word!r} {counted[word]} and {expected[word]}" for word in differing[:3])
+    examples = ", ".join(f"{name} with {counted[name]:,} and {expected[name]:,}" for name in differing[:3])
     return (
-        f"the workers counted {counted.total():,} words, one process {expected.total():,}; "
-        f"{_number(len(differing), 'word')} with another count, such as {examples}"
+        f"the workers counted {counted.total():,} words, one process {expected.total():,}; they differ in "
+        f"{_number(len(differing), 'file')}, such as {examples}"
     )
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, cast
 
+import attrs
 import trio
 
 from ._errors import ChannelNameInUseError, Code, NetchanError, NoSuchChannelError, UnfitValue, ValueTypeError
@@ -20,10 +21,11 @@ from ._incoming import Incoming
 from ._limits import Limits
 from ._outgoing import Outgoing, values_dropped
 from ._protocol.frames import MAX_NAME
+from ._schema import Schema, difference
 from ._statistics import ChannelStatistics, Direction
 from ._values import Codec, codec_for
 
-__all__ = ["Channel", "Endpoint", "check_name", "codec_of", "direction_of", "in_use", "whole_number"]
+__all__ = ["Channel", "Endpoint", "check_name", "codec_of", "direction_of", "in_use", "mismatch", "whole_number"]
 
 Channel = Outgoing[Any] | Incoming[Any]
 
@@ -278,6 +280,35 @@ def whole_number(what: str, value: object, least: int | None) -> None:
         raise TypeError(f"{what}: expected a whole number, got {value!r}")
     if least is not None and value < least:
         raise ValueError(f"{what}: expected at least {least}, got {value}")
+
+
+@attrs.frozen
+class Mismatch:
+    """Where two value types do not fit: the path to it, and a short text of each side's type there."""
+
+    path: str
+    own: str
+    theirs: str
+
+    def __str__(self) -> str:
+        return f"{self.path}{self.own} here, {self.theirs} there"
+
+    def told_to_peer(self) -> str:
+        """The same from the peer's point of view."""
+        return f"{self.path}{self.theirs} here, {self.own} there"
+
+
+def mismatch(own: Schema, theirs: bytes, *, own_sends: bool) -> Mismatch | None:
+    """Where this side's type and the one that a peer has described do not fit, if they don't."""
+    try:
+        schema = Schema.from_bytes(theirs)
+        where = difference(own, schema) if own_sends else difference(schema, own)
+    except UnfitValue as error:
+        return Mismatch("", str(own), f"something that is no type ({error})")
+    if where is None:
+        return None
+    own_part, their_part = (where.sender, where.receiver) if own_sends else (where.receiver, where.sender)
+    return Mismatch(f"{where.path}: " if where.path else "", own_part, their_part)
 
 
 def codec_of(name: str, value_type: Any) -> Codec[Any]:

@@ -16,14 +16,13 @@ import trio
 from typing_extensions import TypeForm
 
 from ._connection import Connection
-from ._endpoint import Endpoint, check_name, codec_of, direction_of, whole_number
-from ._errors import ChannelNameInUseError, Code, UnfitValue
+from ._endpoint import Endpoint, check_name, codec_of, direction_of, mismatch, whole_number
+from ._errors import ChannelNameInUseError, Code
 from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
 from ._outgoing import Outgoing, SendLink
 from ._protocol.events import Accepted, ImportRequested, Rejected
 from ._protocol.session import Role
-from ._schema import Schema, difference
 from ._statistics import Direction, ExporterStatistics
 
 __all__ = ["Exporter", "open_exporter"]
@@ -233,15 +232,10 @@ class Exporter(Endpoint):
                 Code.WRONG_DIRECTION,
                 f"{name}: expected the two sides in opposite directions, got both that {way[:-1]}",
             )
-        try:
-            schema = Schema.from_bytes(request.schema)
-        except UnfitValue as error:
-            return Code.TYPE_MISMATCH, f"{name}: expected the schema of a value type, got: {error}"
         own = channel.codec.schema
-        where = difference(own, schema) if sends else difference(schema, own)
+        where = mismatch(own, request.schema, own_sends=sends)
         if where is not None:
-            here, there = (where.receiver, where.sender) if sends else (where.sender, where.receiver)
-            return Code.TYPE_MISMATCH, f"{name}: {where.path}: {here} here, {there} there"
+            return Code.TYPE_MISMATCH, f"{name}: {where.told_to_peer()}"
         connection.session.accept(request.channel, window=channel.window, schema=own.to_bytes())
         if isinstance(channel, Outgoing):
             channel.attach(SendLink(channel, connection, request.channel))

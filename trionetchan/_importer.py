@@ -13,7 +13,7 @@ import trio
 from typing_extensions import TypeForm
 
 from ._connection import Connection
-from ._endpoint import Channel, Endpoint, check_name, codec_of, direction_of, in_use, whole_number
+from ._endpoint import Channel, Endpoint, check_name, codec_of, direction_of, in_use, mismatch, whole_number
 from ._errors import (
     Code,
     ConnectionLostError,
@@ -23,7 +23,6 @@ from ._errors import (
     RemoteValueError,
     TooManyErrors,
     TypeMismatchError,
-    UnfitValue,
     WrongDirectionError,
 )
 from ._incoming import Incoming, ReceiveLink
@@ -31,7 +30,6 @@ from ._limits import Limits
 from ._outgoing import Outgoing, SendLink
 from ._protocol.events import Accepted, ImportRequested, Rejected
 from ._protocol.session import Role
-from ._schema import Schema, difference
 from ._statistics import Direction, ImporterStatistics
 from ._values import Codec
 
@@ -309,32 +307,17 @@ class Importer(Endpoint):
             error = _REFUSALS.get(answer.code, NetchanError)
             request.answer(error(answer.message, channel=request.name))
             return
-        try:
-            self._check_schema(request, answer.schema)
-        except NetchanError as error:
+        # An exporter has compared the types already; this is for one that does not.
+        where = mismatch(request.codec.schema, answer.schema, own_sends=request.direction is Direction.SEND)
+        if where is not None:
             connection.session.close(answer.channel, Code.WITHDRAWN)
-            request.answer(error)
+            request.answer(TypeMismatchError(f"{request.name}: {where}", channel=request.name))
             return
         if request.direction is Direction.SEND:
             self._bind_outgoing(request, answer.channel)
         else:
             self._bind_incoming(request, answer.channel)
         request.answer(None)
-
-    def _check_schema(self, request: _Request, encoded: bytes) -> None:
-        """An exporter has compared the types already; this is for one that does not."""
-        name, own = request.name, request.codec.schema
-        try:
-            theirs = Schema.from_bytes(encoded)
-        except UnfitValue as error:
-            raise TypeMismatchError(
-                f"{name}: expected the schema of a value type, got: {error}", channel=name
-            ) from None
-        sends = request.direction is Direction.SEND
-        where = difference(own, theirs) if sends else difference(theirs, own)
-        if where is not None:
-            here, there = (where.sender, where.receiver) if sends else (where.receiver, where.sender)
-            raise TypeMismatchError(f"{name}: {where.path}: {here} here, {there} there", channel=name)
 
     def _bind_outgoing(self, request: _Request, channel_id: int) -> None:
         channel = Outgoing(

@@ -111,6 +111,7 @@ class Incoming(Generic[T]):
         self.closed = trio.Event()  # the deliverer has ended, peers are told, and the local end is closed
         self._code = Code.FINISHED  # what peers are told at the end
         self._keep_end = False
+        self._concluded = False
         self._end = end
         self._memory = end if isinstance(end, trio.MemorySendChannel) else None
         self._expected = math.inf if importers is None else importers
@@ -208,6 +209,8 @@ class Incoming(Generic[T]):
             self.ended = True
             self._code = code
             self._keep_end = keep_end
+            if not self._sending:
+                self._conclude()
             self._attention.cancel()
             self._on_ended(self, code)
 
@@ -227,11 +230,9 @@ class Incoming(Generic[T]):
                 self._attention = trio.CancelScope()
                 self._after_interruption()
         finally:
-            self.undelivered = sum(link.undelivered for link in self.links)
-            for link in self.links:
-                link.close(self._code, f"{self.name}: {_WORDS.get(self._code, '')}")
-            self.links.clear()
-            await self._close_end()
+            self._conclude()
+            if self._memory is None and not self._keep_end:
+                await self._end.aclose()
             self.closed.set()
 
     async def _serve(self) -> None:
@@ -331,14 +332,18 @@ class Incoming(Generic[T]):
         self.dropped += count
         logger.warning("channel %r: %d values dropped: %s", self.name, count, reason)
 
-    async def _close_end(self) -> None:
-        if self._memory is not None:
-            # An end that nobody can read from any more can't be taken for a complete stream.
-            if not self._keep_end or not self._memory.statistics().open_receive_channels:
-                self._memory.close()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        elif not self._keep_end:
-            await self._end.aclose()
+    def _conclude(self) -> None:
+        """The last word to every peer, and the end of the local end, as soon as no delivery is under way."""
+        if self._concluded:
+            return
+        self._concluded = True
+        self.undelivered = sum(link.undelivered for link in self.links)
+        for link in self.links:
+            link.close(self._code, f"{self.name}: {_WORDS.get(self._code, '')}")
+        self.links.clear()
+        # An end that nobody can read from any more can't be taken for a complete stream.
+        if self._memory is not None and not (self._keep_end and self._memory.statistics().open_receive_channels):
+            self._memory.close()
 
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(

@@ -128,6 +128,7 @@ class Outgoing(Generic[T]):
         self.closed = trio.Event()  # the pump has ended and the local end is closed
         self._end = end
         self._memory = end if isinstance(end, trio.MemoryReceiveChannel) else None
+        self._closed_memory = False
         self._left = sys.maxsize if count is None else count  # values that may still be taken
         self._limits = limits
         self._on_failure = on_failure
@@ -166,7 +167,10 @@ class Outgoing(Generic[T]):
                 self._attention = trio.CancelScope()
             self._tell_end()
         finally:
-            await self._close_end()
+            self._close_memory()
+            if self._memory is None:
+                await self._end.aclose()
+            self.closed.set()
         self.look_around()
 
     @property
@@ -225,17 +229,15 @@ class Outgoing(Generic[T]):
             self.finished = True
         return bool(self._taken)
 
-    async def _close_end(self) -> None:
-        if self._memory is not None:
-            if self.ended or self._left <= 0:
-                statistics = self._memory.statistics()
-                if statistics.open_receive_channels == 1 and statistics.current_buffer_used:
-                    self._drop(statistics.current_buffer_used, "they were left in the channel")
-            self._memory.close()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            await self._end.aclose()
-        self.closed.set()
+    def _close_memory(self) -> None:
+        """Closes the local end, which a memory channel's does at once; what is left in it is dropped."""
+        if self._memory is None or self._closed_memory:
+            return
+        self._closed_memory = True
+        statistics = self._memory.statistics()
+        if statistics.open_receive_channels == 1:  # else a clone of the program's has it
+            self._drop(statistics.current_buffer_used, "left in the channel when it was closed")
+        self._memory.close()
 
     # Dealing
 
@@ -449,6 +451,7 @@ class Outgoing(Generic[T]):
             self.ended = True
             self._ending = reason
             self._drop_waiting(by_peer=by_peer)
+            self._close_memory()
             self._gone.unpark_all()
             self._attention.cancel()
 
@@ -493,7 +496,7 @@ class Outgoing(Generic[T]):
 
     def _in_local_end(self) -> int:
         """How many values are in the local end, and in the hands of blocked senders."""
-        if self._memory is None or self.closed.is_set() or self.finished:
+        if self._memory is None or self._closed_memory or self.finished:
             return 0
         statistics = self._memory.statistics()
         return statistics.current_buffer_used + statistics.tasks_waiting_send

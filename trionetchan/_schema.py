@@ -103,7 +103,7 @@ SCALARS: dict[Any, Kind] = {
 _TEXTS = {kind: "None" if kind is Kind.NULL else scalar.__name__ for scalar, kind in SCALARS.items()}
 _LITERAL_KINDS = frozenset({Kind.NULL, Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TEXT, Kind.BYTES})
 
-# What the two forms that accept more than one Python type build is said in `_values`.
+# Abstract forms become concrete, but for two that accept more than one type: Sequence builds list, Set frozenset.
 _COLLECTIONS: dict[Any, tuple[Kind, Any]] = {
     list: (Kind.LIST, list),
     collections.abc.Sequence: (Kind.LIST, collections.abc.Sequence),

@@ -10,12 +10,13 @@ Decisions:
 - Between here and cbor2 there are None, bool, int, float, str, bytes, list, dict with text and bytes keys, and tags:
   0 aware datetime, 37 UUID, 258 set, 1004 date, 27 [name, …] for all else: "local-datetime", "time", "duration",
   "decimal", "map" (a dict with other keys, as a list of keys and values in turn).
-- So the hash of no key that a peer chose is taken before it was checked that few of them collide.
+- So no set or dict is built of keys that a peer chose before it was checked that few of them share a hash.
 - `Any` is the union of all that CBOR carries unchanged. Where a value must be hashable, that is tuple and frozenset.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import re
@@ -81,6 +82,15 @@ class Codec(Generic[T]):
 
 def codec_for(value_type: Any) -> Codec[Any]:
     """A codec for a type. `UnfitValue` names the part of it that cannot be carried: `Job.callback: a function …`."""
+    try:
+        hash(value_type)
+    except TypeError:
+        return _make_codec.__wrapped__(value_type)
+    return _make_codec(value_type)
+
+
+@functools.lru_cache(maxsize=256)  # a thousand channels of one type share its codec
+def _make_codec(value_type: Any) -> Codec[Any]:
     schema = describe(value_type)
     sending = _Coding(schema, _SENDING, _sent_choices)
     receiving = _Coding(schema, _RECEIVING, _received_choices)
@@ -88,7 +98,7 @@ def codec_for(value_type: Any) -> Codec[Any]:
 
 
 def _unfit(error: Exception) -> UnfitValue:
-    if isinstance(error, _Misfit):
+    if isinstance(error, UnfitValue):
         return UnfitValue(str(error))
     if isinstance(error, RecursionError):
         return UnfitValue("too deeply nested")
@@ -838,20 +848,21 @@ def _receive_object(coding: _Coding, index: int, node: Node) -> Step:
 
     slowly = coding.record(index, node, build)
     names = [field.name for field in node.fields]
-    if count < 2 or others or not _takes_in_order(cls, names):
+    if not names or others or not _takes_in_order(cls, names):
         return slowly
-    rows, steps = itemgetter(*names), [(coding.step(f.node), f'field "{f.name}"') for f in node.fields]
+    steps = [(itemgetter(f.name), coding.step(f.node), f'field "{f.name}"') for f in node.fields]
 
     def step(column: Column, depth: int) -> Column:
         check(column)
         if set(map(len, column)) != {count}:
             return slowly(column, depth)
         try:
-            parts = zip(*map(rows, column), strict=True)
+            parts = [list(map(get, column)) for get, _, _ in steps]
         except KeyError:
             return slowly(column, depth)
-        done = [_part(inner, list(part), depth, name) for (inner, name), part in zip(steps, parts, strict=True)]
-        return _each(cls, *done)
+        return _each(
+            cls, *(_part(inner, part, depth, name) for (_, inner, name), part in zip(steps, parts, strict=True))
+        )
 
     return step
 
