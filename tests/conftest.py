@@ -24,6 +24,7 @@ def bounded(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[..
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-            if not hasattr(item.obj, "hypothesis"):
-                item.obj = bounded(item.obj, 86_400 if CLOCKS & {*item.fixturenames} else 10)
+        if not isinstance(item, pytest.Function) or hasattr(item.obj, "hypothesis"):
+            continue
+        if inspect.iscoroutinefunction(item.obj):
+            item.obj = bounded(item.obj, 86_400 if CLOCKS & {*item.fixturenames} else 10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -39,7 +39,7 @@ def connect(
 @asynccontextmanager
 async def connected(
     nursery: trio.Nursery, medium: Medium = "memory", limits: Limits | None = None
-) -> AsyncIterator[tuple[Exporter, Importer]]:
+) -> AsyncGenerator[tuple[Exporter, Importer]]:
     """An exporter and an importer that is connected to it. What leaves either block stays as it is (no group)."""
     async with open_exporter(limits=limits or Limits()) as exporter:
         if medium == "memory":
@@ -70,7 +70,7 @@ async def put(channel: trio.abc.SendChannel[T], values: Sequence[T]) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Lets the other tasks run until the condition holds (only for what crosses a real socket and has no event)."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110
         await trio.sleep(0.001)
 
 
@@ -99,7 +99,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(program: str, *arguments: object) -> AsyncIterator[Peer]:
+async def peer(program: str, *arguments: object) -> AsyncGenerator[Peer]:
     """Runs `peers/<program>.py` in a process of its own; it is killed, if it still runs, at the end of the block."""
     command = [sys.executable, str(PEERS / f"{program}.py"), *map(str, arguments)]
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

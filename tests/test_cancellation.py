@@ -1,4 +1,4 @@
-"""Every public asynchronous call is cancelled at each checkpoint it has: the object stays usable, and no value is lost."""
+"""Every public asynchronous call is cancelled at each checkpoint it has: the object stays usable, no value is lost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Canceller(trio.abc.Instrument):
 
 
 async def cancelled(call: Callable[[], Awaitable[object]], step: int, when: When) -> bool:
-    """Runs the call, cancelled at its checkpoint number `step`. Whether it was: if not, it had come to its end before."""
+    """Runs the call, cancelled at its checkpoint number `step`. Whether it was; if not, it ended before."""
     with trio.CancelScope() as scope:
         canceller = Canceller(trio.lowlevel.current_task(), scope, step, when)
         trio.lowlevel.add_instrument(canceller)
@@ -64,10 +64,11 @@ async def at_every_step(trial: Callable[[int], Awaitable[bool]]) -> None:
     raise AssertionError("no end")
 
 
+@pytest.mark.promise(40, 41)
 @at_each_checkpoint
 @pytest.mark.parametrize("form", ["import_", "open_receive_channel"])
 async def test_cancelled_import_that_receives(nursery: trio.Nursery, when: When, form: str) -> None:
-    """It withdraws: the end is its caller's, the name is free, every value comes once and in order to the next import."""
+    """It withdraws: the end is its caller's, the name is free, every value comes once and in order to the next."""
 
     async def trial(step: int) -> bool:
         async with connected(nursery) as (exporter, importer):
@@ -94,6 +95,7 @@ async def test_cancelled_import_that_receives(nursery: trio.Nursery, when: When,
     await at_every_step(trial)
 
 
+@pytest.mark.promise(40, 41)
 @at_each_checkpoint
 @pytest.mark.parametrize("form", ["import_", "open_send_channel"])
 async def test_cancelled_import_that_sends(nursery: trio.Nursery, when: When, form: str) -> None:
@@ -126,6 +128,7 @@ async def test_cancelled_import_that_sends(nursery: trio.Nursery, when: When, fo
     await at_every_step(trial)
 
 
+@pytest.mark.promise(40)
 @at_each_checkpoint
 @pytest.mark.parametrize("call", ["drain", "sync"])
 @pytest.mark.parametrize("side", ["exporter", "importer"])
@@ -143,10 +146,12 @@ async def test_cancelled_drain_and_sync(nursery: trio.Nursery, when: When, call:
             here: Any = exporter if side == "exporter" else importer
             got: list[int] = []
 
+            async def read() -> int:
+                await trio.testing.wait_all_tasks_blocked()
+                return await receive.receive()
+
             async def reader() -> None:
-                for _ in range(5):
-                    await trio.testing.wait_all_tasks_blocked()
-                    got.append(await receive.receive())
+                got.extend([await read() for _ in range(5)])
 
             await trio.testing.wait_all_tasks_blocked()
             async with trio.open_nursery() as inner:
@@ -163,6 +168,7 @@ async def test_cancelled_drain_and_sync(nursery: trio.Nursery, when: When, call:
 
 
 @at_each_checkpoint
+@pytest.mark.promise(40, 42)
 async def test_cancelled_serve_stream(nursery: trio.Nursery, when: When) -> None:
     """What its importer had not acknowledged goes to the next one; the exporter serves on."""
 
@@ -180,7 +186,7 @@ async def test_cancelled_serve_stream(nursery: trio.Nursery, when: When) -> None
                     async with open_importer(ours) as importer:
                         receive = await importer.open_receive_channel("jobs", int, window=1)
                         async for value in receive:
-                            got.append(value)
+                            got.append(value)  # noqa: PERF401  what came before the loss counts
 
             async with trio.open_nursery() as inner:
                 inner.start_soon(work)
@@ -195,6 +201,7 @@ async def test_cancelled_serve_stream(nursery: trio.Nursery, when: When) -> None
     await at_every_step(trial)
 
 
+@pytest.mark.promise(42)
 @at_each_checkpoint
 @pytest.mark.parametrize("form", ["tcp", "unix", "listeners"])
 async def test_cancelled_serve(nursery: trio.Nursery, when: When, form: str, tmp_path: Path) -> None:
@@ -233,6 +240,7 @@ async def test_cancelled_serve(nursery: trio.Nursery, when: When, form: str, tmp
 
 
 @at_each_checkpoint
+@pytest.mark.promise(40)
 async def test_cancelled_serve_itself(nursery: trio.Nursery, when: When, tmp_path: Path) -> None:
     """The task that serves is itself cancelled at each checkpoint, with importers connected."""
     where = tmp_path / "socket"
@@ -273,9 +281,8 @@ async def test_cancelled_serve_itself(nursery: trio.Nursery, when: When, tmp_pat
 
 @at_each_checkpoint
 @pytest.mark.parametrize("form", ["stream", "tcp", "unix"])
-async def test_cancelled_block_of_an_importer(
-    nursery: trio.Nursery, when: When, form: str, tmp_path: Path
-) -> None:
+@pytest.mark.promise(26, 31, 40)
+async def test_cancelled_block_of_an_importer(nursery: trio.Nursery, when: When, form: str, tmp_path: Path) -> None:
     """From entry to exit: what was accepted comes in order, without a gap; an end comes only if everything did."""
     async with open_exporter() as exporter, trio.open_nursery() as serving:
         listeners: list[trio.SocketListener] = await serving.start(exporter.serve_tcp, 0)
@@ -305,7 +312,7 @@ async def test_cancelled_block_of_an_importer(
             with trio.move_on_after(0 if was else 5) as patience:
                 while exporter.statistics().connections:
                     patience.deadline = trio.current_time() + 5
-                    await trio.sleep(0)
+                    await trio.lowlevel.checkpoint()
             got: list[int] = []
             with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
                 while True:
@@ -327,6 +334,7 @@ async def test_cancelled_block_of_an_importer(
 
 
 @at_each_checkpoint
+@pytest.mark.promise(31, 40)
 async def test_cancelled_block_of_an_exporter(nursery: trio.Nursery, when: When) -> None:
     """Its importer sees an end only if it got everything; else its connection is lost."""
 
@@ -340,7 +348,7 @@ async def test_cancelled_block_of_an_exporter(nursery: trio.Nursery, when: When)
                 async with open_importer(ours) as importer:
                     receive = await importer.open_receive_channel("jobs", int, window=2)
                     async for value in receive:
-                        got.append(value)
+                        got.append(value)  # noqa: PERF401  what came before a failure counts
                     outcome.append("end")
             except ConnectionLostError:
                 outcome.append("lost")
@@ -367,8 +375,9 @@ async def test_cancelled_block_of_an_exporter(nursery: trio.Nursery, when: When)
 
 @at_each_checkpoint
 @pytest.mark.parametrize("side", ["exporter", "importer"])
+@pytest.mark.promise(40)
 async def test_cancelled_use_of_the_ends(nursery: trio.Nursery, when: When, side: str) -> None:
-    """A cancelled `send` has not sent, a cancelled `receive` has not taken: what got through is exactly what was sent."""
+    """A cancelled `send` has not sent, a cancelled `receive` has not taken: what arrives is what was sent."""
     async with connected(nursery) as (exporter, importer):
         if side == "exporter":
             send = exporter.open_send_channel("values", int)
@@ -405,11 +414,12 @@ async def test_cancelled_use_of_the_ends(nursery: trio.Nursery, when: When, side
         assert sent
 
 
+@pytest.mark.promise(40)
 async def test_every_public_call_has_a_checkpoint(nursery: trio.Nursery, tmp_path: Path) -> None:
     """Also when there is nothing to do, and when it fails."""
     async with connected(nursery) as (exporter, importer):
         exporter.open_send_channel("jobs", int)
-        into, _receive = trio.open_memory_channel[int](0)
+        into, _other = trio.open_memory_channel[int](0)
         calls: list[Callable[[], Awaitable[Any]]] = [
             exporter.drain,
             exporter.sync,
@@ -421,6 +431,8 @@ async def test_every_public_call_has_a_checkpoint(nursery: trio.Nursery, tmp_pat
         for call in calls:
             with trio.testing.assert_checkpoints():
                 await call()
+        importer.hangup("jobs")
+        into, _other = trio.open_memory_channel[int](0)
         for call in calls:
             with trio.CancelScope() as scope:
                 scope.cancel()

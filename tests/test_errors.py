@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -82,6 +82,7 @@ def test_every_error_is_a_netchan_error(error: type[Exception]) -> None:
 # Errors at the call
 
 
+@pytest.mark.promise(12, 41)
 async def test_import_raises_the_exporters_answer_at_the_call(nursery: trio.Nursery) -> None:
     """Each of the three calls; the error is lone, has `.channel`, and its words say what was expected and what came."""
     async with connected(nursery) as (exporter, importer):
@@ -95,7 +96,12 @@ async def test_import_raises_the_exporters_answer_at_the_call(nursery: trio.Nurs
             (lambda: importer.open_send_channel("jobs", Job), WrongDirectionError, "jobs", ["send"]),
             (lambda: importer.open_receive_channel("results", int), WrongDirectionError, "results", ["receive"]),
             (lambda: importer.open_receive_channel("jobs", TextJob), TypeMismatchError, "jobs", ["weight", "float"]),
-            (lambda: importer.open_send_channel("results", str), TypeMismatchError, "results", ["int", "here", "there"]),
+            (
+                lambda: importer.open_send_channel("results", str),
+                TypeMismatchError,
+                "results",
+                ["int", "here", "there"],
+            ),
             (lambda: importer.import_("jobs", end, list[int]), TypeMismatchError, "jobs", []),
         ]
         for call, error, name, words in cases:
@@ -109,15 +115,17 @@ async def test_import_raises_the_exporters_answer_at_the_call(nursery: trio.Nurs
         await importer.import_("jobs", end, Job)
 
 
+@pytest.mark.promise(12)
 async def test_type_mismatch_says_where_the_types_differ(nursery: trio.Nursery) -> None:
     """The channel, the field, and either side's type."""
     async with connected(nursery) as (exporter, importer):
         exporter.open_send_channel("jobs", TextJob)
-        with pytest.raises(TypeMismatchError, match=r'^jobs: field "weight": float here, (str|text) there$'):
+        with pytest.raises(TypeMismatchError, match=r'^jobs: field "weight": float here, text there$'):
             await importer.open_receive_channel("jobs", Job)
 
 
 @pytest.mark.parametrize("value_type", [object(), type(lambda: None), Callable[[int], int], 3])
+@pytest.mark.promise(13)
 async def test_type_that_cannot_be_carried_is_refused_at_the_call(nursery: trio.Nursery, value_type: Any) -> None:
     async with connected(nursery) as (exporter, importer):
         with pytest.raises(ValueTypeError, match="jobs") as caught:
@@ -130,9 +138,10 @@ async def test_type_that_cannot_be_carried_is_refused_at_the_call(nursery: trio.
         assert caught.value.channel == "jobs"
 
 
+@pytest.mark.promise(13)
 async def test_refused_type_names_the_part(nursery: trio.Nursery) -> None:
     async with open_exporter() as exporter:
-        with pytest.raises(ValueTypeError, match="jobs.*weigh"):
+        with pytest.raises(ValueTypeError, match=r"jobs.*weigh"):
             exporter.open_send_channel("jobs", list[Unfit])
 
 
@@ -230,6 +239,7 @@ async def lose(nursery: trio.Nursery, exporter: Exporter, body: Callable[[Import
         await body(importer)
 
 
+@pytest.mark.promise(28)
 async def test_lost_connection_is_raised_lone_out_of_the_block(nursery: trio.Nursery) -> None:
     """In place of the body's `Cancelled`; nothing is raised in the exporting program."""
     async with open_exporter() as exporter:
@@ -254,6 +264,7 @@ async def test_lost_connection_is_raised_lone_out_of_the_block(nursery: trio.Nur
             assert await receive.receive() == 1
 
 
+@pytest.mark.promise(31)
 async def test_body_is_cancelled_first_and_ends_are_touched_after(nursery: trio.Nursery) -> None:
     """While the body unwinds every end is as it was; only then is the library's receive end closed."""
     events: list[str] = []
@@ -289,6 +300,7 @@ async def test_body_is_cancelled_first_and_ends_are_touched_after(nursery: trio.
         assert events == ["the body has unwound", "the reader elsewhere is told"]
 
 
+@pytest.mark.promise(31)
 async def test_handed_over_send_end_is_left_to_its_owner(nursery: trio.Nursery) -> None:
     """A broken connection is no end of the stream: whoever reads the other end of a handed-over channel gets none."""
     into, receive = trio.open_memory_channel[int](0)
@@ -391,6 +403,7 @@ async def test_users_own_exception_leaves_the_exporters_block_as_it_is(nursery: 
     assert caught.value is error
 
 
+@pytest.mark.promise(27)
 async def test_exporter_that_leaves_with_an_unfinished_channel_breaks_it(nursery: trio.Nursery) -> None:
     """Its importers fail: they do not see an end."""
     importing = trio.Event()
@@ -406,17 +419,17 @@ async def test_exporter_that_leaves_with_an_unfinished_channel_breaks_it(nursery
         except ConnectionLostError as error:
             outcome.append(error)
 
-    async with trio.open_nursery() as inner:
-        async with open_exporter() as exporter:
-            exporter.open_send_channel("jobs", int)
-            ours, theirs = trio.testing.memory_stream_pair()
-            nursery.start_soon(exporter.serve_stream, theirs)
-            inner.start_soon(work, ours)
-            await importing.wait()
+    async with trio.open_nursery() as inner, open_exporter() as exporter:
+        exporter.open_send_channel("jobs", int)
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(exporter.serve_stream, theirs)
+        inner.start_soon(work, ours)
+        await importing.wait()
     assert len(outcome) == 1
 
 
 @pytest.mark.parametrize("how", ["close", "hangup"])
+@pytest.mark.promise(27)
 async def test_exporter_that_stops_cleanly_is_an_end_for_its_importers(nursery: trio.Nursery, how: str) -> None:
     """Close the send ends, or hang up, then leave: the importers see an end and no error."""
     importing = trio.Event()
@@ -428,22 +441,22 @@ async def test_exporter_that_stops_cleanly_is_an_end_for_its_importers(nursery: 
             importing.set()
             got.extend(await take_all(receive))
 
-    async with trio.open_nursery() as inner:
-        async with open_exporter() as exporter:
-            send = exporter.open_send_channel("jobs", int)
-            ours, theirs = trio.testing.memory_stream_pair()
-            nursery.start_soon(exporter.serve_stream, theirs)
-            inner.start_soon(work, ours)
-            await importing.wait()
-            await send.send(1)
-            if how == "close":
-                send.close()
-            else:
-                await exporter.drain()
-                exporter.hangup("jobs")
+    async with trio.open_nursery() as inner, open_exporter() as exporter:
+        send = exporter.open_send_channel("jobs", int)
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(exporter.serve_stream, theirs)
+        inner.start_soon(work, ours)
+        await importing.wait()
+        await send.send(1)
+        if how == "close":
+            send.close()
+        else:
+            await exporter.drain()
+            exporter.hangup("jobs")
     assert got == [1]
 
 
+@pytest.mark.promise(15)
 async def test_value_that_does_not_fit_raises_out_of_the_importers_block(nursery: trio.Nursery) -> None:
     """`RemoteValueError`, naming expected and found, and no end for a reader elsewhere."""
     readers: list[BaseException] = []
@@ -482,6 +495,7 @@ async def test_protocol_error_of_the_exporter_raises_out_of_the_block(nursery: t
 # A local bad value
 
 
+@pytest.mark.promise(14)
 @pytest.mark.parametrize("bad", ["text", None, 1.5, True, [1]])
 async def test_local_bad_value_raises_out_of_the_exporters_block(nursery: trio.Nursery, bad: object) -> None:
     """The values before it in the channel are sent; of it nothing goes on the wire."""
@@ -513,6 +527,7 @@ async def test_local_bad_value_raises_out_of_the_exporters_block(nursery: trio.N
     assert all(word in str(caught.value) for word in ("jobs", "int", repr(bad)))
 
 
+@pytest.mark.promise(14)
 async def test_local_bad_value_raises_out_of_the_importers_block(nursery: trio.Nursery) -> None:
     """The exporter's program does not notice anything but a lost importer."""
     async with open_exporter() as exporter:
@@ -546,6 +561,7 @@ async def test_local_value_beyond_the_limit_is_an_error_of_this_program(nursery:
 
 
 @pytest.mark.parametrize("why", ["hung up", "refused", "receiver gone"])
+@pytest.mark.promise(21)
 async def test_sender_gets_broken_resource_and_the_reason_is_on_errors(nursery: trio.Nursery, why: str) -> None:
     async with connected(nursery) as (exporter, importer):
         receive = exporter.open_receive_channel("results", int, max_buffer_size=1)
@@ -567,6 +583,7 @@ async def test_sender_gets_broken_resource_and_the_reason_is_on_errors(nursery: 
             importer.errors.receive_nowait()
 
 
+@pytest.mark.promise(21)
 async def test_blocked_sender_is_woken_when_its_receiver_goes(nursery: trio.Nursery) -> None:
     async with connected(nursery) as (exporter, importer):
         exporter.open_receive_channel("results", int, window=1)
@@ -618,6 +635,7 @@ async def test_what_is_not_on_errors(nursery: trio.Nursery) -> None:
             importer.errors.receive_nowait()
 
 
+@pytest.mark.promise(48)
 @pytest.mark.parametrize("limit", [1, 3, 10])
 async def test_too_many_unread_errors_shut_the_importer_down(nursery: trio.Nursery, limit: int) -> None:
     """As many as the limit may wait; with one more the block raises, and the errors are in it."""
@@ -662,6 +680,7 @@ async def test_refused_value_is_logged_and_counted(nursery: trio.Nursery, caplog
 # Drain and sync
 
 
+@pytest.mark.promise(38)
 @pytest.mark.parametrize("call", ["drain", "sync"])
 @pytest.mark.parametrize("side", ["exporter", "importer"])
 async def test_drain_and_sync_name_the_channel_and_count_of_dropped_values(
@@ -694,6 +713,7 @@ async def test_drain_and_sync_name_the_channel_and_count_of_dropped_values(
 
 
 @pytest.mark.parametrize("call", ["drain", "sync"])
+@pytest.mark.promise(38)
 async def test_drain_and_sync_raise_when_the_receiver_refuses(nursery: trio.Nursery, call: str) -> None:
     async with connected(nursery) as (exporter, importer):
         exporter.open_receive_channel("values", int)
@@ -712,6 +732,7 @@ async def test_drain_and_sync_raise_when_the_receiver_refuses(nursery: trio.Nurs
         assert (await importer.errors.receive()).channel == "values"
 
 
+@pytest.mark.promise(37)
 async def test_sync_of_a_lost_peer_raises_connection_lost(nursery: trio.Nursery) -> None:
     """The exporter's sync does not pretend; its drain goes on waiting for another importer."""
     async with open_exporter() as exporter:
@@ -756,6 +777,7 @@ async def test_drain_and_sync_of_an_unknown_name(nursery: trio.Nursery, call: st
             assert caught.value.channel == "nothing"
 
 
+@pytest.mark.promise(38)
 @pytest.mark.parametrize("call", ["drain", "sync"])
 async def test_timeout_is_in_seconds(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, call: str) -> None:
     """Past it, `TooSlowError`; a caller's own cancel scope works the same; neither loses a value."""
@@ -774,9 +796,9 @@ async def test_timeout_is_in_seconds(nursery: trio.Nursery, autojump_clock: trio
         assert scope.cancelled_caught
         with pytest.raises(trio.TooSlowError):
             await wait(timeout=0)
-        with pytest.raises(ValueError, match=".+"):
+        with pytest.raises(ValueError, match=r".+"):
             await wait(timeout=-1)
-        with pytest.raises(ValueError, match=".+"):
+        with pytest.raises(ValueError, match=r".+"):
             await wait(timeout=math.nan)
         assert await receive.receive() == 1
         await wait(timeout=5)
@@ -805,10 +827,10 @@ async def test_connecting_fails_on_entry(tmp_path: Any) -> None:
     async with open_exporter() as exporter, trio.open_nursery() as inner:
         port = await serve_tcp(inner, exporter)
         inner.cancel_scope.cancel()
-    with pytest.raises(OSError, match=".+"):
+    with pytest.raises(OSError, match=r".+"):
         async with open_tcp_importer("127.0.0.1", port):
             raise AssertionError("entered")
-    with pytest.raises(OSError, match=".+"):
+    with pytest.raises(OSError, match=r".+"):
         async with open_unix_importer(tmp_path / "nothing"):
             raise AssertionError("entered")
 
@@ -869,20 +891,20 @@ async def test_after_the_importers_block_every_call_raises_closed(nursery: trio.
 
 @pytest.mark.parametrize("how", ["tcp", "unix", "stream", "listeners"])
 async def test_serve_returns_when_the_block_is_left(tmp_path: Any, how: str) -> None:
-    async with trio.open_nursery() as serving:
-        async with open_exporter() as exporter:
-            if how == "tcp":
-                await serving.start(exporter.serve_tcp, 0)
-            elif how == "unix":
-                await serving.start(exporter.serve_unix, tmp_path / "socket")
-            elif how == "listeners":
-                await serving.start(exporter.serve_listeners, await trio.open_tcp_listeners(0, host="127.0.0.1"))
-            else:
-                _ours, theirs = trio.testing.memory_stream_pair()
-                serving.start_soon(exporter.serve_stream, theirs)
-                await trio.testing.wait_all_tasks_blocked()
+    async with trio.open_nursery() as serving, open_exporter() as exporter:
+        if how == "tcp":
+            await serving.start(exporter.serve_tcp, 0)
+        elif how == "unix":
+            await serving.start(exporter.serve_unix, tmp_path / "socket")
+        elif how == "listeners":
+            await serving.start(exporter.serve_listeners, await trio.open_tcp_listeners(0, host="127.0.0.1"))
+        else:
+            _ours, theirs = trio.testing.memory_stream_pair()
+            serving.start_soon(exporter.serve_stream, theirs)
+            await trio.testing.wait_all_tasks_blocked()
 
 
+@pytest.mark.promise(25)
 async def test_leaving_the_importers_block_waits_for_what_was_sent(nursery: trio.Nursery) -> None:
     """Channels whose ends are closed are finished properly: nothing that was accepted is lost."""
     async with open_exporter() as exporter:
@@ -902,6 +924,7 @@ async def test_leaving_the_importers_block_waits_for_what_was_sent(nursery: trio
         assert got == list(range(100))
 
 
+@pytest.mark.promise(26)
 async def test_leaving_with_an_open_end_is_a_crash_not_a_finish(nursery: trio.Nursery) -> None:
     """The exporter's receiver sees no end; the next import of the name adopts the orphaned share."""
     async with open_exporter() as exporter:
@@ -918,6 +941,7 @@ async def test_leaving_with_an_open_end_is_a_crash_not_a_finish(nursery: trio.Nu
             assert await take_all(results) == [2]
 
 
+@pytest.mark.promise(26)
 async def test_exception_out_of_the_block_is_a_crash_even_if_the_ends_are_closed(nursery: trio.Nursery) -> None:
     async with open_exporter() as exporter:
         results = exporter.open_receive_channel("results", int)
@@ -933,6 +957,7 @@ async def test_exception_out_of_the_block_is_a_crash_even_if_the_ends_are_closed
             raise AssertionError(f"an end, after {rest}")
 
 
+@pytest.mark.promise(25)
 async def test_leaving_the_exporters_block_waits_for_importers_that_are_there(nursery: trio.Nursery) -> None:
     got: list[int] = []
 
@@ -942,15 +967,14 @@ async def test_leaving_the_exporters_block_waits_for_importers_that_are_there(nu
             task_status.started()
             got.extend(await take_all(receive))
 
-    async with trio.open_nursery() as inner:
-        async with open_exporter() as exporter:
-            ours, theirs = trio.testing.memory_stream_pair()
-            nursery.start_soon(exporter.serve_stream, theirs)
-            send = exporter.open_send_channel("jobs", int, max_buffer_size=100)
-            await inner.start(work, ours)
-            for value in range(100):
-                send.send_nowait(value)
-            send.close()
+    async with trio.open_nursery() as inner, open_exporter() as exporter:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(exporter.serve_stream, theirs)
+        send = exporter.open_send_channel("jobs", int, max_buffer_size=100)
+        await inner.start(work, ours)
+        for value in range(100):
+            send.send_nowait(value)
+        send.close()
     assert got == list(range(100))
 
 
@@ -964,6 +988,7 @@ async def test_what_no_one_is_there_to_take_is_dropped_with_a_warning(caplog: py
     assert any("jobs" in message and "3" in message for message in messages)
 
 
+@pytest.mark.promise(42)
 async def test_goodbye_is_bounded(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     """A peer that takes nothing does not keep the block from being left."""
     ours, _theirs = trio.testing.lockstep_stream_pair()
@@ -973,6 +998,7 @@ async def test_goodbye_is_bounded(nursery: trio.Nursery, autojump_clock: trio.te
     assert trio.current_time() - start < 5
 
 
+@pytest.mark.promise(41)
 async def test_failed_or_cancelled_import_leaves_the_end_open(nursery: trio.Nursery) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     send, receive = trio.open_memory_channel[int](1)
@@ -984,7 +1010,7 @@ async def test_failed_or_cancelled_import_leaves_the_end_open(nursery: trio.Nurs
             assert scope.cancelled_caught
             nursery.start_soon(exporter.serve_stream, theirs)
             with pytest.raises(TypeMismatchError):
-                await importer.import_("jobs", send, str)
+                await importer.import_("jobs", cast("trio.MemorySendChannel[Any]", send), str)
             send.send_nowait(1)
             assert receive.receive_nowait() == 1
             await importer.import_("jobs", send, int)

@@ -1,12 +1,13 @@
-"""Peers that do not speak the protocol: one log line each; the exporter and a healthy importer beside it go on untouched."""
+"""Peers that do not speak the protocol: one log line each; the exporter and a healthy importer go on untouched."""
 
 from __future__ import annotations
 
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -46,7 +47,7 @@ BYTES = {
 
 
 @asynccontextmanager
-async def healthy(nursery: trio.Nursery, limits: Limits | None = None) -> AsyncIterator[tuple[Exporter, int]]:
+async def healthy(nursery: trio.Nursery, limits: Limits | None = None) -> AsyncGenerator[tuple[Exporter, int]]:
     """An exporter and its port; at the end, an importer that was there from the start must work, in both directions."""
     async with open_exporter(limits=limits or Limits()) as exporter:
         down, up = exporter.open_send_channel("down", int), exporter.open_receive_channel("up", int)
@@ -82,6 +83,10 @@ async def rest(stream: trio.abc.ReceiveStream) -> bytes:
 @pytest.mark.parametrize("case", BYTES)
 async def test_bytes_that_are_no_hello(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, case: str) -> None:
     caplog.set_level(logging.DEBUG, "trionetchan")
+
+    def enough(number: int) -> bool:
+        return len(lines(caplog)) >= number
+
     async with healthy(nursery) as (exporter, port):
         caplog.clear()
         for number in range(1, 4):
@@ -92,7 +97,7 @@ async def test_bytes_that_are_no_hello(nursery: trio.Nursery, caplog: pytest.Log
                 except trio.BrokenResourceError:
                     pass
                 await rest(stream)
-            await until(lambda: len(lines(caplog)) >= number)
+            await until(partial(enough, number))
             await until(lambda: exporter.statistics().connections == 1)
             records = lines(caplog)
             assert len(records) == number, [record.getMessage() for record in records]

@@ -10,8 +10,8 @@ import trio.testing
 from support import connect, connected, put, serve_tcp, take_all, until
 
 from trionetchan import Importer, LimitError, Limits, open_exporter, open_tcp_importer
+from trionetchan._describe import describe
 from trionetchan._protocol.frames import MAGIC, VERSION, Hello, Import, data_head, encode
-from trionetchan._schema import describe
 
 MIB = 2**20
 

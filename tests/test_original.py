@@ -1,4 +1,4 @@
-"""What the original's own tests show, as behaviour. Each name ends in the name of the original's test where it has one."""
+"""What the original's own tests show, as behaviour; a name ends in that of the original's test where it has one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from support import Medium, connect, connected, put, serve_tcp, take, take_all, 
 
 from trionetchan import (
     ChannelNameInUseError,
-    Direction,
-    Exporter,
-    Importer,
     NoSuchChannelError,
     TypeMismatchError,
     WrongDirectionError,
@@ -26,6 +23,7 @@ both_media = pytest.mark.parametrize("medium", ["memory", "tcp"])
 
 
 @both_media
+@pytest.mark.promise(2)
 async def test_values_go_from_exporter_to_importer__export_send_import_receive(
     nursery: trio.Nursery, medium: Medium
 ) -> None:
@@ -67,6 +65,7 @@ async def test_ends_that_the_program_opened_itself(nursery: trio.Nursery, medium
         assert await take_all(receive) == ["c", "d"]
 
 
+@pytest.mark.promise(17)
 async def test_closing_the_export_ends_the_importers_loop__closing_export_send_import_receive(
     nursery: trio.Nursery,
 ) -> None:
@@ -80,6 +79,7 @@ async def test_closing_the_export_ends_the_importers_loop__closing_export_send_i
         assert await take_all(receive) == list(range(COUNT))
 
 
+@pytest.mark.promise(17)
 async def test_closing_the_import_ends_the_exporters_loop__closing_import_send_export_receive(
     nursery: trio.Nursery,
 ) -> None:
@@ -105,6 +105,7 @@ async def test_import_of_a_bad_name_is_refused_at_the_call__error_for_illegal_ch
 
 
 @both_media
+@pytest.mark.promise(35, 38)
 async def test_export_drain_waits_for_receipt__export_drain(nursery: trio.Nursery, medium: Medium) -> None:
     """Drain waits for the values in the buffer too, and times out while no one takes them."""
     async with connected(nursery, medium) as (exporter, importer):
@@ -121,6 +122,7 @@ async def test_export_drain_waits_for_receipt__export_drain(nursery: trio.Nurser
 
 
 @both_media
+@pytest.mark.promise(37)
 async def test_export_sync_waits_for_what_was_sent__export_sync(nursery: trio.Nursery, medium: Medium) -> None:
     """Sync waits for what had been handed over when it was called, and for nothing after."""
     async with connected(nursery, medium) as (exporter, importer):
@@ -138,6 +140,7 @@ async def test_export_sync_waits_for_what_was_sent__export_sync(nursery: trio.Nu
         assert exporter.statistics().channels["exported"].sent < COUNT
 
 
+@pytest.mark.promise(32, 34)
 async def test_export_hangup__export_hangup(nursery: trio.Nursery) -> None:
     """The importer's loop ends; another channel of the same connection does not notice."""
     async with connected(nursery) as (exporter, importer):
@@ -153,6 +156,7 @@ async def test_export_hangup__export_hangup(nursery: trio.Nursery) -> None:
         assert await other_receive.receive() == 3
 
 
+@pytest.mark.promise(32, 34)
 async def test_import_hangup__import_hangup(nursery: trio.Nursery) -> None:
     """The importer hangs up what it sends: the exporter's loop ends, the other channel goes on."""
     async with connected(nursery) as (exporter, importer):
@@ -168,6 +172,7 @@ async def test_import_hangup__import_hangup(nursery: trio.Nursery) -> None:
         assert await other.receive() == 3
 
 
+@pytest.mark.promise(21, 33)
 async def test_hangup_of_a_receiving_export_breaks_the_importers_sender(nursery: trio.Nursery) -> None:
     async with connected(nursery) as (exporter, importer):
         receive = exporter.open_receive_channel("jobs", int)
@@ -180,6 +185,7 @@ async def test_hangup_of_a_receiving_export_breaks_the_importers_sender(nursery:
             await send.send(1)
 
 
+@pytest.mark.promise(8, 33)
 async def test_hangup_of_a_receiving_import_returns_the_values(nursery: trio.Nursery) -> None:
     """What it had not acknowledged goes to the next import, in order; the exporter's sender goes on."""
     async with connected(nursery) as (exporter, importer):
@@ -196,6 +202,7 @@ async def test_hangup_of_a_receiving_import_returns_the_values(nursery: trio.Nur
         assert await take_all(again) == list(range(1, COUNT))
 
 
+@pytest.mark.promise(32)
 async def test_hangup_of_a_name_that_is_not_bound(nursery: trio.Nursery) -> None:
     async with connected(nursery) as (exporter, importer):
         exporter.open_send_channel("jobs", int)
@@ -207,6 +214,7 @@ async def test_hangup_of_a_name_that_is_not_bound(nursery: trio.Nursery) -> None
             importer.hangup("jobs")  # exported, but not imported here
 
 
+@pytest.mark.promise(34)
 async def test_name_is_free_at_once_after_a_hangup(nursery: trio.Nursery) -> None:
     """Late frames of the old binding never reach the new one."""
     async with connected(nursery) as (exporter, importer):
@@ -223,6 +231,7 @@ async def test_name_is_free_at_once_after_a_hangup(nursery: trio.Nursery) -> Non
             assert rest == list(range(value * 10 + 1, value * 10 + 1 + len(rest)))
 
 
+@pytest.mark.promise(44)
 async def test_many_channels_at_once__independent_sends(nursery: trio.Nursery) -> None:
     """A channel that no one reads holds up none of the others."""
     async with connected(nursery, "tcp") as (exporter, importer):
@@ -264,6 +273,7 @@ async def test_request_and_answer_channels_on_one_connection__cross_connection(
 
 
 @pytest.mark.parametrize("window", [1, 2, 7])
+@pytest.mark.promise(4)
 async def test_importers_window_bounds_what_is_on_the_way__export_flow_control(
     nursery: trio.Nursery, window: int
 ) -> None:
@@ -282,6 +292,7 @@ async def test_importers_window_bounds_what_is_on_the_way__export_flow_control(
 
 
 @pytest.mark.parametrize("window", [1, 2, 7])
+@pytest.mark.promise(4)
 async def test_exporters_window_bounds_what_is_on_the_way__import_flow_control(
     nursery: trio.Nursery, window: int
 ) -> None:
@@ -299,6 +310,7 @@ async def test_exporters_window_bounds_what_is_on_the_way__import_flow_control(
             assert await receive.receive() == taken
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize("window", [0, -1, -(2**60)])
 async def test_window_below_one_is_one(nursery: trio.Nursery, window: int) -> None:
     async with connected(nursery) as (exporter, importer):
@@ -310,6 +322,7 @@ async def test_window_below_one_is_one(nursery: trio.Nursery, window: int) -> No
         assert await take_all(receive) == list(range(COUNT))
 
 
+@pytest.mark.promise(24)
 async def test_import_of_n_values_receiving__import_n_values(nursery: trio.Nursery) -> None:
     """After `count` values the import ends; not one more is taken, and the rest goes to the next import."""
     async with connected(nursery) as (exporter, importer):
@@ -323,6 +336,7 @@ async def test_import_of_n_values_receiving__import_n_values(nursery: trio.Nurse
         assert await take_all(await importer.open_receive_channel("exported", int, count=3)) == [9]
 
 
+@pytest.mark.promise(24)
 async def test_import_of_n_values_sending__import_n_values(nursery: trio.Nursery) -> None:
     async with connected(nursery) as (exporter, importer):
         receive = exporter.open_receive_channel("exported", int, importers=2)
@@ -337,6 +351,7 @@ async def test_import_of_n_values_sending__import_n_values(nursery: trio.Nursery
         assert await take_all(receive) == []
 
 
+@pytest.mark.promise(24)
 async def test_import_of_no_values_ends_at_once(nursery: trio.Nursery) -> None:
     async with connected(nursery) as (exporter, importer):
         send = exporter.open_send_channel("down", int, max_buffer_size=1)
@@ -358,6 +373,7 @@ async def test_negative_count_is_a_value_error(nursery: trio.Nursery) -> None:
 
 
 @both_media
+@pytest.mark.promise(2, 3, 9)
 async def test_several_importers_share_the_values(nursery: trio.Nursery, medium: Medium) -> None:
     """A value has exactly one receiver; each importer gets its values in order."""
     count, workers = 200, 5
@@ -383,6 +399,7 @@ async def test_several_importers_share_the_values(nursery: trio.Nursery, medium:
     assert all(values == sorted(values) and values for values in got)
 
 
+@pytest.mark.promise(22)
 async def test_several_importers_send_into_one_export(nursery: trio.Nursery) -> None:
     """The exporter's loop ends when every one of the `importers` has finished, not before."""
     async with open_exporter() as exporter:
@@ -400,6 +417,7 @@ async def test_several_importers_send_into_one_export(nursery: trio.Nursery) -> 
         assert sorted(await take_all(receive)) == [first + i for first in (0, 100, 200) for i in range(COUNT)]
 
 
+@pytest.mark.promise(35, 37, 38)
 async def test_importer_drain_and_sync(nursery: trio.Nursery) -> None:
     async with connected(nursery, "tcp") as (exporter, importer):
         receive = exporter.open_receive_channel("results", int)
@@ -429,6 +447,7 @@ async def test_a_name_is_bound_once(nursery: trio.Nursery, side: str) -> None:
         assert caught.value.channel == "jobs"
 
 
+@pytest.mark.promise(12)
 async def test_direction_and_type_are_checked_at_the_import(nursery: trio.Nursery) -> None:
     async with connected(nursery) as (exporter, importer):
         send = exporter.open_send_channel("jobs", int)
@@ -468,20 +487,3 @@ async def test_one_importer_of_two_exporters_and_two_importers_of_one(nursery: t
             await sends[0].send(2)
             await sends[1].send(3)
             assert sorted([await receive.receive() for receive in receives]) == [1, 2, 3]
-
-
-@pytest.mark.parametrize("direction", list(Direction))
-async def test_object_that_is_both_needs_a_direction(nursery: trio.Nursery, direction: Direction) -> None:
-    async with connected(nursery) as (exporter, importer):
-        sides: list[Exporter | Importer] = [exporter, importer]
-        assert len(sides) == 2
-        send, receive = trio.open_memory_channel[int](0)
-        both = trio.StapledStream  # not a channel at all
-        with pytest.raises(TypeError):
-            exporter.export("jobs", both, int)
-        with pytest.raises(TypeError):
-            exporter.export("jobs", send, int, direction=Direction.SEND)
-        with pytest.raises(TypeError):
-            exporter.export("jobs", receive, int, direction=Direction.RECEIVE)
-        with pytest.raises(TypeError):
-            await importer.import_("jobs", object(), int, direction=direction)

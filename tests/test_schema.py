@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypeAliasType, TypedDict
 
+from trionetchan._describe import describe
 from trionetchan._errors import UnfitValue
-from trionetchan._schema import Difference, Field, Kind, Node, Schema, describe, difference
+from trionetchan._schema import Difference, Field, Kind, Node, Schema, difference
 from trionetchan._values import codec_for
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
@@ -266,68 +267,68 @@ FITS: list[tuple[Any, Any]] = [
 ]
 
 DIFFERS: list[tuple[Any, Any, str, str, str]] = [
-    (int, str, "", "int", "str"),
-    (str, int, "", "str", "int"),
+    (int, str, "", "int", "text"),
+    (str, int, "", "text", "int"),
     (int, float, "", "int", "float"),
     (float, int, "", "float", "int"),
     (bool, int, "", "bool", "int"),
     (int, bool, "", "int", "bool"),
     (int | None, int, "", "None", "int"),
-    (int | str, int | None, "", "str", "int | None"),
+    (int | str, int | None, "", "text", "int | None"),
     (None, int, "", "None", "int"),
     (int, Literal[1], "", "int", "Literal[1]"),
     (int, Level, "", "int", "Literal[1, 2]"),
-    (str, Color, "", "str", "Literal['red', 'blue']"),
+    (str, Color, "", "text", "Literal['red', 'blue']"),
     (Literal[1, 2, 3], Literal[1, 2], "", "Literal[1, 2, 3]", "Literal[1, 2]"),
     (Literal[1, "a"], int, "", "Literal[1, 'a']", "int"),
     (Literal[True], Literal[1], "", "Literal[True]", "Literal[1]"),
     (bool, Literal[True], "", "bool", "Literal[True]"),
     (Hue, Color, "", "Literal['red', 'blue', 'green']", "Literal['red', 'blue']"),
     (Right, Level, "", "Literal[0, 1, 2, 3]", "Literal[1, 2]"),
-    (bytes, str, "", "bytes", "str"),
+    (bytes, str, "", "bytes", "text"),
     (datetime, date, "", "datetime", "date"),
     (timedelta, int, "", "timedelta", "int"),
     (Decimal, float, "", "Decimal", "float"),
     (UUID, bytes, "", "UUID", "bytes"),
-    (list[int], list[str], "element", "int", "str"),
-    (list[list[int]], list[list[str]], "element, element", "int", "str"),
+    (list[int], list[str], "element", "int", "text"),
+    (list[list[int]], list[list[str]], "element, element", "int", "text"),
     (list[int], tuple[int, int], "", "list[int]", "tuple[int, int]"),
     (tuple[int, int], tuple[int, int, int], "", "tuple[int, int]", "tuple[int, int, int]"),
-    (tuple[int, str], tuple[int, int], "element 1", "str", "int"),
-    (tuple[int, str], list[int], "element 1", "str", "int"),
+    (tuple[int, str], tuple[int, int], "element 1", "text", "int"),
+    (tuple[int, str], list[int], "element 1", "text", "int"),
     (tuple[int], tuple[()], "", "tuple[int]", "tuple[()]"),
     (list[int], set[int], "", "list[int]", "set[int]"),
     (set[int], list[int], "", "set[int]", "list[int]"),
-    (set[int], set[str], "element", "int", "str"),
+    (set[int], set[str], "element", "int", "text"),
     (list[int], int, "", "list[int]", "int"),
-    (dict[str, int], dict[str, str], "value", "int", "str"),
-    (dict[int, int], dict[str, int], "key", "int", "str"),
-    (dict[str, int], list[str], "", "dict[str, int]", "list[str]"),
-    (dict[str, int], dict[Color, int], "key", "str", "Literal['red', 'blue']"),
-    (Job, TextJob, 'field "weight"', "float", "str"),
-    (HasJob, HasTextJob, 'field "job", field "weight"', "float", "str"),
-    (list[Job], list[TextJob], 'element, field "weight"', "float", "str"),
-    (dict[str, Job | None], dict[str, TextJob | None], 'value, field "weight"', "float", "str"),
+    (dict[str, int], dict[str, str], "value", "int", "text"),
+    (dict[int, int], dict[str, int], "key", "int", "text"),
+    (dict[str, int], list[str], "", "dict[text, int]", "list[text]"),
+    (dict[str, int], dict[Color, int], "key", "text", "Literal['red', 'blue']"),
+    (Job, TextJob, 'field "weight"', "float", "text"),
+    (HasJob, HasTextJob, 'field "job", field "weight"', "float", "text"),
+    (list[Job], list[TextJob], 'element, field "weight"', "float", "text"),
+    (dict[str, Job | None], dict[str, TextJob | None], 'value, field "weight"', "float", "text"),
     (Work, Job, 'field "id"', "None", "int"),
-    (BigJob, Job, 'field "note"', "str", "no such field"),
-    (Job, BigJob, 'field "note"', "no such field", "str"),
-    (BigJobDefault, Job, 'field "note"', "str", "no such field"),
+    (BigJob, Job, 'field "note"', "text", "no such field"),
+    (Job, BigJob, 'field "note"', "no such field", "text"),
+    (BigJobDefault, Job, 'field "note"', "text", "no such field"),
     (PartJob, Job, 'field "weight"', "a field that may be absent", "float"),
     (PartJob, JobDict, 'field "weight"', "a field that may be absent", "float"),
     (Job, dict[str, int], 'field "weight"', "float", "int"),
     (Job, dict[int, Any], "", "Job{id: int, weight: float}", "dict[int, Any]"),
     (Job, dict[Literal["id"], Any], "", "Job{id: int, weight: float}", "dict[Literal['id'], Any]"),
-    (dict[str, Any], Job, "", "dict[str, Any]", "Job{id: int, weight: float}"),
+    (dict[str, Any], Job, "", "dict[text, Any]", "Job{id: int, weight: float}"),
     (Job, list[Any], "", "Job{id: int, weight: float}", "list[Any]"),
-    (Box[int], Box[str], 'field "item"', "int", "str"),
-    (Box[Box[int]], Box[Box[str]], 'field "item", field "item"', "int", "str"),
-    (Link, Chain, 'field "value"', "str", "int"),
-    (Chain, BadChain3, 'field "next", field "value"', "int", "str"),
-    (Chain2, BadChain3, 'field "next", field "value"', "int", "str"),
-    (Animal, Cat | Dog, "", "Animal{kind: str, lives: int}", "Cat{kind: Literal['cat'], lives: int} | Dog{"),
+    (Box[int], Box[str], 'field "item"', "int", "text"),
+    (Box[Box[int]], Box[Box[str]], 'field "item", field "item"', "int", "text"),
+    (Link, Chain, 'field "value"', "text", "int"),
+    (Chain, BadChain3, 'field "next", field "value"', "int", "text"),
+    (Chain2, BadChain3, 'field "next", field "value"', "int", "text"),
+    (Animal, Cat | Dog, "", "Animal{kind: text, lives: int}", "Cat{kind: Literal['cat'], lives: int} | Dog{"),
     (Cat | Dog, Cat, 'field "kind"', "Literal['dog']", "Literal['cat']"),
     (set[Job], Any, "", "set[Job{id: int, weight: float}]", "Any"),
-    (list[dict[tuple[Job], str]], list[Any], "element", "dict[tuple[Job{id: int, weight: float}], str]", "Any"),
+    (list[dict[tuple[Job], str]], list[Any], "element", "dict[tuple[Job{id: int, weight: float}], text]", "Any"),
     (set[Job], set[Any], "element", "Job{id: int, weight: float}", "Any"),
     (dict[tuple[Job], int], dict[int | tuple[Any], int], "key, element 0", "Job{id: int, weight: float}", "Any"),
     (set[Box[Job]], set[Box[Any]], 'element, field "item"', "Job{id: int, weight: float}", "Any"),
@@ -335,12 +336,14 @@ DIFFERS: list[tuple[Any, Any, str, str, str]] = [
 ]
 
 
+@pytest.mark.promise(12)
 @pytest.mark.parametrize(("sender", "receiver"), FITS, ids=str)
 def test_what_fits(sender: Any, receiver: Any) -> None:
     assert difference(describe(sender), describe(receiver)) is None
     assert difference(_over_the_wire(sender), _over_the_wire(receiver)) is None
 
 
+@pytest.mark.promise(12)
 @pytest.mark.parametrize(("sender", "receiver", "path", "sent", "wanted"), DIFFERS, ids=str)
 def test_what_does_not_fit(sender: Any, receiver: Any, path: str, sent: str, wanted: str) -> None:
     for read in (describe, _over_the_wire):
@@ -517,6 +520,7 @@ def _relative(data: st.DataObject, t: Any) -> Any:
 FITTED = {True: 0, False: 0}
 
 
+@pytest.mark.promise(12)
 @thorough
 @given(TYPED, st.data())
 def test_what_fits_is_never_refused(sender: Typed, data: st.DataObject) -> None:
@@ -580,7 +584,7 @@ def test_the_wire_form() -> None:
         (list[int | None], "list[int | None]"),
         (tuple[int, ...], "tuple[int, ...]"),
         (tuple[()], "tuple[()]"),
-        (dict[str, set[int]], "dict[str, set[int]]"),
+        (dict[str, set[int]], "dict[text, set[int]]"),
         (DataJob, "DataJob{id: int, weight: float?}"),
         (Literal[1, b"a", None], "Literal[1, b'a', None]"),  # noqa: PYI061
         (Chain, "Chain{value: int, next: Chain{value: int, next: Chain | None} | None}"),
@@ -590,11 +594,12 @@ def test_the_text(value_type: Any, text: str) -> None:
     assert str(describe(value_type)) == text
 
 
+@pytest.mark.promise(12)
 def test_a_difference_says_it_in_a_line() -> None:
     found = difference(describe(Job), describe(TextJob))
-    assert found == Difference('field "weight"', "float", "str")
-    assert str(found) == 'field "weight": float sent, str received'
-    assert str(Difference("", "int", "str")) == "int sent, str received"
+    assert found == Difference('field "weight"', "float", "text")
+    assert str(found) == 'field "weight": float sent, text received'
+    assert str(Difference("", "int", "text")) == "int sent, text received"
 
 
 def test_what_a_receiver_would_take_for_one_key_is_no_key() -> None:

@@ -281,7 +281,8 @@ class Windows(RuleBasedStateMachine):
 
 @pytest.mark.promise(2, 3, 4, 5, 11)
 def test_windows_against_plain_lists() -> None:
-    run_state_machine_as_test(Windows, settings=thorough)  # pyright: ignore[reportUnknownMemberType]
+    few = settings(thorough, max_examples=max(1, EXAMPLES // 2))
+    run_state_machine_as_test(Windows, settings=few)  # pyright: ignore[reportUnknownMemberType]
 
 
 def walk(seed: int) -> None:

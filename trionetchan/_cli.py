@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -88,6 +89,8 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
 
 
 async def _demo_command(directory: Path | None, workers: int) -> int:
+    # What the library warns of, workers that are gone and jobs left behind at an interrupt, is said here or meant.
+    logging.getLogger("trionetchan").setLevel(logging.ERROR)
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),

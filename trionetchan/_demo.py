@@ -15,6 +15,7 @@ their results arrive in one place. Three things make it a work queue that surviv
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import signal
@@ -94,7 +95,7 @@ async def run_worker(port: int) -> None:
 async def work(importer: Importer) -> None:
     """Takes jobs and sends results until there are no more jobs."""
     results = await importer.open_send_channel("results", Result)
-    jobs = await importer.open_receive_channel("jobs", Job, window=2)
+    jobs = await importer.open_receive_channel("jobs", Job, window=4)
     async with results:
         async for job in jobs:
             await results.send(Result(job=job.number, worker=os.getpid(), words=count_words(job.text)))
@@ -149,15 +150,11 @@ class Count:
     async def issue(self, exporter: Exporter, jobs: trio.MemorySendChannel[Job], files: Sequence[TextFile]) -> None:
         """Sends a job for each piece of the files, and returns when all have their results; closes `jobs` then."""
         async with jobs:
-            number = 0
-            for file in files:
-                texts = pieces(file.path)
-                while (text := await self._next(file, texts)) is not None:
-                    self._open[number] = Job(number=number, path=file.name, text=text)
-                    await jobs.send(self._open[number])
-                    number += 1
-                    if self._began is None:
-                        self._began = trio.current_time()
+            for job in self._jobs(files):
+                self._open[job.number] = job
+                await jobs.send(job)
+                if self._began is None:
+                    self._began = trio.current_time()
             lost = 0
             while self._open:
                 await exporter.drain("jobs")  # from here on each open job is, or was, in the hands of a worker
@@ -168,6 +165,16 @@ class Count:
                     await self._changed.wait()
             self.complete = True
 
+    def _jobs(self, files: Sequence[TextFile]) -> Iterator[Job]:
+        # This reads files in the event loop: a piece of a local file comes sooner than a thread would that reads it.
+        numbers = itertools.count()
+        for file in files:
+            try:
+                for text in pieces(file.path):
+                    yield Job(number=next(numbers), path=file.name, text=text)
+            except OSError as error:
+                self.display.say(f"{file.name} left out: {error.strerror}")
+
     async def _issue_again(self, jobs: trio.MemorySendChannel[Job]) -> None:
         # Which of them the lost worker had nobody can tell; a few are done twice, and the second result is ignored.
         again = list(self._open.values())
@@ -176,13 +183,6 @@ class Count:
             self.display.say(f"{_number(len(again), 'job')} without a result issued again")
         for job in again:
             await jobs.send(job)
-
-    async def _next(self, file: TextFile, texts: Iterator[bytes]) -> bytes | None:
-        try:
-            return await trio.to_thread.run_sync(next, texts, None)
-        except OSError as error:
-            self.display.say(f"{file.name}: left out: {error.strerror}")
-            return None
 
     async def collect(self, results: trio.MemoryReceiveChannel[Result]) -> None:
         """Adds up the results, until their channel ends."""

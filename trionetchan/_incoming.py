@@ -31,6 +31,8 @@ __all__ = ["Incoming", "ReceiveLink"]
 
 T = TypeVar("T")
 
+NAP = 0.001  # seconds
+
 logger = logging.getLogger("trionetchan")
 
 
@@ -114,6 +116,7 @@ class Incoming(Generic[T]):
         self._concluded = False
         self._end = end
         self._memory = end if isinstance(end, trio.MemorySendChannel) else None
+        self._naps = self._memory is not None and self._memory.statistics().max_buffer_size >= 512
         self._expected = math.inf if importers is None else importers
         self._bound = 0  # shares handed out
         self._shares = 0  # of them, not released; orphans included
@@ -237,7 +240,7 @@ class Incoming(Generic[T]):
 
     async def _serve(self) -> None:
         while not self.ended:
-            if not self._values:
+            if not self._values and not self._next_batch():
                 await self._work.park()
                 continue
             self._sending = True
@@ -250,11 +253,14 @@ class Incoming(Generic[T]):
             except Exception as error:
                 self._sending = False
                 self._on_failure(error)
+                self.finish(Code.RECEIVER_GONE, keep_end=True)
                 return
             self._sending = False
             self._values.popleft()
             self._count(1)
-            self._deliver()
+            if self._naps:
+                await trio.sleep(NAP)
+                self._deliver()
 
     def _after_interruption(self) -> None:
         """A `send` was cancelled, by a peer that hung up or by the end of the channel: the value was not delivered."""

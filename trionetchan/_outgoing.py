@@ -35,6 +35,7 @@ __all__ = ["Outgoing", "SendLink", "values_dropped"]
 T = TypeVar("T")
 
 RUN = 16  # values dealt to one of several peers before the next is looked at
+NAP = 0.001  # seconds
 BATCH_SIZE = 64 * 2**10  # bytes of payload above which a batch is split, so that bytes of credit need not be large
 
 logger = logging.getLogger("trionetchan")
@@ -129,6 +130,8 @@ class Outgoing(Generic[T]):
         self._end = end
         self._memory = end if isinstance(end, trio.MemoryReceiveChannel) else None
         self._closed_memory = False
+        self._streaming = False
+        self._naps = self._memory is not None and self._memory.statistics().max_buffer_size >= 512
         self._left = sys.maxsize if count is None else count  # values that may still be taken
         self._limits = limits
         self._on_failure = on_failure
@@ -183,16 +186,34 @@ class Outgoing(Generic[T]):
             room = self._room()
             if room <= 0:
                 await self._credit.park()
-            elif self._take(room) or self.finished:
-                # What a busy sender puts in while the others have their turn joins the batch.
-                taken = 0
-                while taken < len(self._taken) < room and not self.finished:
-                    taken = len(self._taken)
-                    await trio.lowlevel.checkpoint()
-                    self._take(room)
-                self._deal()
-            else:
-                await self._receive()
+                continue
+            if not self._take(room) and not self.finished:
+                await self._receive()  # a lone value goes at once
+            elif not self.finished:
+                await self._gather(room)
+            self._deal()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _gather(self, room: int) -> None:
+        """Lets a busy sender fill a batch."""
+        enough = min(room, self._enough())
+        if self._streaming and len(self._taken) < enough:
+            with trio.move_on_after(NAP):
+                if self._naps:
+                    await trio.sleep_forever()
+                while len(self._taken) < enough and not self.finished:
+                    await self._receive()
+            self._take(room)
+        idle = 0
+        while len(self._taken) < enough and idle < 2 and not self.finished:
+            before = len(self._taken)
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._take(room)
+            idle = idle + 1 if len(self._taken) == before else 0
+        self._streaming = len(self._taken) >= enough
+
+    def _enough(self) -> int:
+        return max(1, min((link.window.window for link in self.links), default=1) // 4)
 
     async def _receive(self) -> None:
         """Waits for one value; it is recorded before anything else can happen."""
@@ -219,13 +240,17 @@ class Outgoing(Generic[T]):
         """Takes what is there, until `room` values are taken. Whether any are."""
         if self._memory is None:
             return bool(self._taken)
-        receive = self._memory.receive_nowait
+        receive, record = self._memory.receive_nowait, self._taken.append
+        before = len(self._taken)
         try:
-            for _ in range(min(room - len(self._taken), self._left)):
-                self._record(receive())
+            for _ in range(min(room - before, self._left)):
+                record(receive())
         except trio.WouldBlock:
             pass
         except (trio.EndOfChannel, trio.ClosedResourceError):
+            self.finished = True
+        self._left -= len(self._taken) - before
+        if not self._left:
             self.finished = True
         return bool(self._taken)
 

@@ -1,6 +1,6 @@
-"""A value type as a structure that another side can compare.
+"""A value type as a structure that another side can compare: its nodes, their wire form, and what fits what.
 
-`describe` walks a Python type once, and what it finds is the only description there is: the wire carries it
+`_describe` makes a schema of a Python type, and what it finds is the only description there is: the wire carries it
 (`to_bytes`), `difference` compares two of them, and the codec of `_values` is built from it. So the type that was
 compared is the type that is checked. Decisions:
 
@@ -11,21 +11,16 @@ compared is the type that is checked. Decisions:
 - A record fits a map if all its names and fields do; a map never fits a record. An array of known length fits a list.
 - `Any` fits everything, both ways: there, values are checked one by one. Only a record that is a key, or an element of
   a set, does not fit it: untyped, it would be a dict, which cannot be one.
-- The members of a union must be told apart by looking at a value, not by trying: kinds, literals, names of fields and
-  the kinds of fields, lengths. Two that may take the same data pass only if both would build the same from it.
+- `heads` and `told_apart` say what a look at a value tells. Which unions `_describe` allows, and how `_values` finds
+  the member that a value is of, rests on the same answer.
+- A schema from a peer is bounded, in bytes, in nodes and in steps of a comparison, and its texts are cut.
 """
 
 from __future__ import annotations
 
-import collections.abc
-import dataclasses
 import enum
-import inspect
 import io
-import sys
-import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -33,11 +28,14 @@ from uuid import UUID
 
 import attrs
 import cbor2
-import typing_extensions
 
 from ._errors import UnfitValue, printable
 
 __all__ = [
+    "LITERAL_KINDS",
+    "MAX_DEPTH",
+    "MAX_NAME",
+    "MAX_NODES",
     "SCALARS",
     "Difference",
     "Field",
@@ -45,20 +43,20 @@ __all__ = [
     "Kind",
     "Node",
     "Schema",
-    "describe",
     "difference",
     "heads",
     "kind_of",
-    "python_types",
+    "literal_text",
     "reaches",
     "told_apart",
+    "typed",
 ]
 
 _MAX_BYTES = 32 * 1024
-_MAX_NODES = 512
-_MAX_NAME = 256  # characters
+MAX_NODES = 512
+MAX_NAME = 256  # characters
 _MAX_STEPS = 100_000  # pairs of nodes looked at in one comparison: hostile schemas can make many
-_MAX_DEPTH = 100  # of a type within a type
+MAX_DEPTH = 100  # of a type within a type
 
 
 class Kind(enum.IntEnum):
@@ -100,22 +98,8 @@ SCALARS: dict[Any, Kind] = {
     Decimal: Kind.DECIMAL,
     UUID: Kind.UUID,
 }
-_TEXTS = {kind: "None" if kind is Kind.NULL else scalar.__name__ for scalar, kind in SCALARS.items()}
-_LITERAL_KINDS = frozenset({Kind.NULL, Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TEXT, Kind.BYTES})
-
-# Abstract forms become concrete, but for two that accept more than one type: Sequence builds list, Set frozenset.
-_COLLECTIONS: dict[Any, tuple[Kind, Any]] = {
-    list: (Kind.LIST, list),
-    collections.abc.Sequence: (Kind.LIST, collections.abc.Sequence),
-    collections.abc.MutableSequence: (Kind.LIST, list),
-    set: (Kind.SET, set),
-    collections.abc.MutableSet: (Kind.SET, set),
-    frozenset: (Kind.SET, frozenset),
-    collections.abc.Set: (Kind.SET, collections.abc.Set),
-    dict: (Kind.MAP, dict),
-    collections.abc.Mapping: (Kind.MAP, dict),
-    collections.abc.MutableMapping: (Kind.MAP, dict),
-}
+_TEXTS = {kind: scalar.__name__ for scalar, kind in SCALARS.items()} | {Kind.NULL: "None", Kind.TEXT: "text"}
+LITERAL_KINDS = frozenset({Kind.NULL, Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TEXT, Kind.BYTES})
 
 
 def kind_of(value_type: Any) -> Kind | None:
@@ -203,9 +187,7 @@ def _text(nodes: Sequence[Node], index: int, depth: int) -> str:
     if node.kind is Kind.ANY:
         return "Any"
     if node.kind is Kind.LITERAL:
-        return (
-            f"Literal[{', '.join(_literal_text(value) for value in node.values[:8])}{', …' * (len(node.values) > 8)}]"
-        )
+        return f"Literal[{', '.join(literal_text(value) for value in node.values[:8])}{', …' * (len(node.values) > 8)}]"
     if depth == 0:
         return node.name or "…"
     if node.kind is Kind.RECORD:
@@ -219,16 +201,30 @@ def _text(nodes: Sequence[Node], index: int, depth: int) -> str:
     return f"{ {Kind.MAP: 'dict'}.get(node.kind, node.kind.name.lower()) }[{', '.join(parts) or '()'}]"
 
 
-def _literal_text(value: Any) -> str:
+def literal_text(value: Any) -> str:
     return repr(value[:32]) if isinstance(value, str | bytes) else hex(value) if _is_long(value) else repr(value)
 
 
-def _typed(value: object) -> tuple[type, object]:
+def typed(value: object) -> tuple[type, object]:
     return type(value), value  # True is 1 is 1.0 to a bare set
 
 
 def _is_long(value: Any) -> bool:
     return isinstance(value, int) and value.bit_length() > 64  # repr of a giant int is slow, and refused by Python
+
+
+def reaches(nodes: Sequence[Node], start: int, goal: int) -> bool:
+    """Is the goal the start, or a part of it?"""
+    seen: set[int] = set()
+    waiting = [start]
+    while waiting:
+        index = waiting.pop()
+        if index == goal:
+            return True
+        if index not in seen:
+            seen.add(index)
+            waiting += [*nodes[index].items, *(field.node for field in nodes[index].fields)]
+    return False
 
 
 # Wire form
@@ -249,8 +245,8 @@ _ARITY = {
     Kind.LIST: (1, 1),
     Kind.SET: (1, 1),
     Kind.MAP: (2, 2),
-    Kind.TUPLE: (0, _MAX_NODES),
-    Kind.UNION: (1, _MAX_NODES),
+    Kind.TUPLE: (0, MAX_NODES),
+    Kind.UNION: (1, MAX_NODES),
 }
 
 
@@ -268,7 +264,7 @@ def _from_wire(data: bytes) -> tuple[Node, ...]:
         strict_hashable_types=True,
     ).decode()
     _demand(not stream.read(1), "trailing bytes")
-    _demand(type(raw) is list and 0 < len(raw) <= _MAX_NODES, "not a table of nodes")
+    _demand(type(raw) is list and 0 < len(raw) <= MAX_NODES, "not a table of nodes")
     nodes = tuple(_node_from_wire(entry, len(raw)) for entry in raw)
     for node in nodes:
         _demand(
@@ -284,13 +280,13 @@ def _node_from_wire(entry: Any, count: int) -> Node:
         return cast("int", index)
 
     def text(name: Any) -> str:
-        _demand(type(name) is str and len(name) <= _MAX_NAME, "a bad name")
+        _demand(type(name) is str and len(name) <= MAX_NAME, "a bad name")
         return cast("str", name)
 
     _demand(type(entry) is list and entry and type(entry[0]) is int, "not a node")
     kind, rest = Kind(entry[0]), cast("list[Any]", entry[1:])
     if kind is Kind.LITERAL:
-        _demand(rest and all(kind_of(type(value)) in _LITERAL_KINDS for value in rest), "a bad literal")
+        _demand(rest and all(kind_of(type(value)) in LITERAL_KINDS for value in rest), "a bad literal")
         return Node(kind, values=tuple(rest))
     if kind is Kind.RECORD:
         name, is_open, *fields = rest
@@ -368,7 +364,7 @@ class _Comparison:
 
     def step(self, depth: int = 0) -> None:
         self.steps += 1
-        if self.steps > _MAX_STEPS or depth > _MAX_DEPTH:
+        if self.steps > _MAX_STEPS or depth > MAX_DEPTH:
             raise UnfitValue("the value types are too intricate to compare")
 
     def differ(self, s: int | None, r: int | None, way: _Way) -> Difference:
@@ -458,8 +454,8 @@ class _Comparison:
             return any(self.takes(item, value) for item in theirs.items)
         if theirs.kind is Kind.LITERAL:
             if r not in self.literals:
-                self.literals[r] = set(map(_typed, theirs.values))
-            return _typed(value) in self.literals[r]
+                self.literals[r] = set(map(typed, theirs.values))
+            return typed(value) in self.literals[r]
         return theirs.kind in (Kind.ANY, kind_of(type(value)))
 
     @staticmethod
@@ -549,366 +545,3 @@ def _heads_differ(a: Heads, b: Heads) -> bool:
         return left is None or right is None or bool(left & right)
 
     return bool(a and b) and not any(overlap(kind) for kind in a.keys() & b.keys())
-
-
-# From Python
-
-
-def describe(value_type: Any) -> Schema:
-    """The structure of a value type. `UnfitValue` names the part that cannot be carried, and why."""
-    describer = _Describer()
-    try:
-        describer.place(value_type, ())
-        nodes = tuple(cast("list[Node]", describer.nodes))
-        schema = Schema(nodes)
-        _check_unions(schema)
-        schema.to_bytes()
-    except UnfitValue:
-        raise
-    except Exception as error:
-        raise UnfitValue(f"{_name(value_type)} cannot be carried: {printable(str(error))}") from error
-    return schema
-
-
-@attrs.define
-class _Describer:
-    nodes: list[Node | None] = attrs.field(factory=list[Node | None])
-    known: dict[Any, int] = attrs.field(factory=dict[Any, int])
-
-    def place(self, hint: Any, way: tuple[str, ...], *, hashed: bool = False) -> int:
-        """The number of the node for a type, made if there is none yet."""
-        hint = _bare(hint)
-        if (hint, hashed) in self.known:
-            return self.known[hint, hashed]
-        if len(way) > _MAX_DEPTH or len(self.nodes) >= _MAX_NODES:
-            raise _refusal(way[-1:], "a type of too many parts cannot be carried")
-        self.known[hint, hashed] = index = len(self.nodes)
-        self.nodes.append(None)
-        self.nodes[index] = attrs.evolve(self.look(hint, way, hashed), hashed=hashed)
-        return index
-
-    def look(self, hint: Any, way: tuple[str, ...], hashed: bool) -> Node:
-        origin, args = typing.get_origin(hint) or hint, typing.get_args(hint)
-        if hint is Any or hint is object:
-            return Node(Kind.ANY)
-        if hint in SCALARS:
-            return Node(SCALARS[hint], python=hint)
-        if origin is typing.Literal or origin is typing_extensions.Literal:
-            return _literal(args, way)
-        if _is_union(hint):
-            members = [self.place(member, way, hashed=hashed) for member in _members(hint, ())]
-            return Node(Kind.UNION, tuple(dict.fromkeys(members)))
-        if origin is tuple:
-            if not args and hint in (tuple, typing.Tuple):  # noqa: UP006 - what a user may have written
-                args = (Any, ...)
-            if args[1:] == (...,):
-                return Node(Kind.LIST, (self.place(args[0], (*way, "element"), hashed=hashed),), python=tuple)
-            steps = [(*way, f"element {i}") for i in range(len(args))]
-            items = tuple(self.place(arg, step, hashed=hashed) for arg, step in zip(args, steps, strict=True))
-            return Node(Kind.TUPLE, items, python=tuple)
-        if hashed and (origin in _UNHASHABLE or getattr(origin, "__hash__", None) is None):
-            raise _refusal(way, f"{_name(hint)} is not hashable, so it can be no key and no element of a set")
-        if hint is bytearray:
-            return Node(Kind.BYTES, python=bytearray)
-        if origin in _COLLECTIONS:
-            kind, python = _COLLECTIONS[origin]
-            if kind is Kind.MAP:
-                key, value = args or (Any, Any)
-                items = (self.place(key, (*way, "key"), hashed=True), self.place(value, (*way, "value")))
-                return Node(kind, items, python=python)
-            (element,) = args or (Any,)
-            return Node(kind, (self.place(element, (*way, "element"), hashed=kind is Kind.SET),), python=python)
-        if isinstance(origin, type):
-            return self.of_class(hint, origin, way, hashed)
-        unresolved = isinstance(hint, str | typing.ForwardRef)
-        raise _refusal(way, f"{_name(hint)} cannot be {'resolved' if unresolved else 'carried'}")
-
-    def of_class(self, hint: Any, cls: Any, way: tuple[str, ...], hashed: bool) -> Node:
-        name = _name(cls)
-        if issubclass(cls, enum.Enum):
-            return _literal(_flags(cls) if issubclass(cls, enum.Flag) else tuple(cls), way)
-        if _is_record(cls):
-            found: list[Field] = []
-            kept = _hashed_fields(cls) if hashed else ()
-            for field, part in _fields(hint, cls):
-                step = (*way, f"{name}.{field.attribute}")
-                node = self.place(part, step, hashed=field.attribute in kept)
-                found.append(attrs.evolve(field, node=node))
-            names = {field.name for field in found}
-            if len(names) < len(found) or any(len(text) > _MAX_NAME for text in names):
-                raise _refusal(way, f"{name}: two fields of one name, or a name that is too long")
-            return Node(Kind.RECORD, name=name[:_MAX_NAME], fields=tuple(found), python=cls)
-        if issubclass(cls, tuple) and hasattr(cast("Any", cls), "_fields"):
-            hints = _hints(hint, cls)
-            parts = [(hints.get(part, Any), (*way, f"{name}.{part}")) for part in cast("Any", cls)._fields]
-            return Node(Kind.TUPLE, tuple(self.place(part, step, hashed=hashed) for part, step in parts), python=cls)
-        function = cls in (cast("Any", collections.abc.Callable), types.FunctionType)
-        raise _refusal(way, f"{'a function' if function else name} cannot be carried")
-
-
-_UNHASHABLE = frozenset({collections.abc.Sequence, collections.abc.Mapping, collections.abc.Set})
-
-
-def _refusal(way: tuple[str, ...], complaint: str) -> UnfitValue:
-    return UnfitValue(": ".join([", ".join(way), complaint] if way else [complaint]))
-
-
-def _name(hint: Any) -> str:
-    return printable(str(getattr(hint, "__name__", None) or repr(hint)) if isinstance(hint, type) else repr(hint))
-
-
-def _is_record(cls: Any) -> bool:
-    return typing_extensions.is_typeddict(cls) or attrs.has(cls) or dataclasses.is_dataclass(cls)
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
-
-
-def _members(hint: Any, seen: tuple[Any, ...]) -> Iterator[Any]:
-    """A union's members, those of unions in it (by way of an alias) too."""
-    if hint in seen:
-        raise UnfitValue(f"{_name(hint)} refers to nothing but itself")
-    for member in map(_bare, typing.get_args(hint)):
-        if _is_union(member):
-            yield from _members(member, (*seen, hint))
-        else:
-            yield member
-
-
-_QUALIFIERS = (typing.Final, typing_extensions.Required, typing_extensions.NotRequired, typing_extensions.ReadOnly)
-
-
-def _bare(hint: Any) -> Any:
-    """A type without what makes no difference to its values: names, aliases, annotations, qualifiers."""
-    for _ in range(_MAX_DEPTH):
-        origin = typing.get_origin(hint)
-        if isinstance(hint, typing.NewType):
-            hint = hint.__supertype__
-        elif origin is typing.Annotated or origin in _QUALIFIERS:
-            hint = hint.__origin__ if origin is typing.Annotated else typing.get_args(hint)[0]
-        elif _is_alias(alias := origin or hint):
-            scope = getattr(sys.modules.get(alias.__module__), "__dict__", {})
-            stand_in = types.SimpleNamespace(__annotations__={"it": alias.__value__})
-            value = typing_extensions.get_type_hints(stand_in, globalns=scope, include_extras=True)["it"]
-            hint = _substitute(value, dict(zip(alias.__type_params__, typing.get_args(hint), strict=False)))
-        elif isinstance(hint, typing.TypeVar):
-            hint = Any  # a generic class without arguments
-        else:
-            return type(None) if hint is None else hint
-    raise UnfitValue(f"{_name(hint)} refers to nothing but itself")
-
-
-def _is_alias(hint: Any) -> bool:
-    native = getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType)
-    return isinstance(
-        hint, native | typing_extensions.TypeAliasType if native is not typing_extensions.TypeAliasType else native
-    )
-
-
-def _substitute(hint: Any, bound: Mapping[Any, Any]) -> Any:
-    if isinstance(hint, typing.TypeVar):
-        return bound.get(hint, Any)
-    wanted: Sequence[Any] = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
-    return cast("Any", hint)[tuple(bound.get(parameter, Any) for parameter in wanted)] if wanted else hint
-
-
-def _bindings(hint: Any) -> dict[Any, dict[Any, Any]]:
-    """For a class, generic or not, and each of its bases: what their type variables stand for."""
-    cls = typing.get_origin(hint) or hint
-    own = dict(zip(getattr(cls, "__parameters__", ()), typing.get_args(hint), strict=False))
-    found: dict[Any, dict[Any, Any]] = {}
-    inherited: dict[Any, Any] = {}
-    for base in typing_extensions.get_original_bases(cls) if isinstance(cls, type) else ():
-        if (typing.get_origin(base) or base) not in (typing.Generic, typing.Protocol, object):
-            found |= _bindings(_substitute(base, own))
-            inherited |= found.get(typing.get_origin(base) or base, {})
-    return {**found, cls: inherited | own}
-
-
-def _hints(hint: Any, cls: Any) -> dict[str, Any]:
-    bound = _bindings(hint)
-    owners = {name: owner for owner in reversed(cls.__mro__) for name in inspect.get_annotations(owner)}
-    resolved = typing_extensions.get_type_hints(cls, include_extras=True)
-    return {name: _substitute(part, bound.get(owners.get(name), {})) for name, part in resolved.items()}
-
-
-def _fields(hint: Any, cls: Any) -> Iterator[tuple[Field, Any]]:
-    """The fields of a record class, with their types."""
-    hints = _hints(hint, cls)
-    if typing_extensions.is_typeddict(cls):
-        for name, part in hints.items():
-            marks = {typing.get_origin(part), typing.get_origin((typing.get_args(part) or (None,))[0])}
-            required = name in cls.__required_keys__ and typing_extensions.NotRequired not in marks
-            absent = not required and typing_extensions.Required not in marks
-            yield Field(name, 0, may_be_absent=absent, may_be_missing=absent, attribute=name), part
-    elif attrs.has(cls):
-        for a in attrs.fields(cls):
-            missing = a.default is not attrs.NOTHING or not a.init
-            field = Field(a.alias or a.name, 0, may_be_missing=missing, attribute=a.name, init=a.init)
-            yield field, hints.get(a.name, a.type or Any)
-    else:
-        if any(isinstance(part, dataclasses.InitVar) for part in hints.values()):
-            raise UnfitValue(f"{_name(cls)}: an InitVar is not kept, so it cannot be carried")
-        for f in dataclasses.fields(cls):
-            default = f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
-            yield Field(f.name, 0, may_be_missing=default or not f.init, attribute=f.name, init=f.init), hints[f.name]
-
-
-def _hashed_fields(cls: Any) -> set[str]:
-    """The fields that make the hash of a record that is in a key."""
-    if cls.__hash__ is object.__hash__:
-        return set()
-    if attrs.has(cls):
-        return {a.name for a in attrs.fields(cls) if (a.eq if a.hash is None else a.hash)}
-    return {f.name for f in dataclasses.fields(cls) if (f.compare if f.hash is None else f.hash)}
-
-
-def _flags(cls: type[enum.Flag]) -> tuple[enum.Flag, ...]:
-    """Every combination of a flag's bits: they are its values."""
-    mask = 0
-    for member in cls:
-        mask |= member.value
-    if mask.bit_count() > 8:
-        raise UnfitValue(f"{_name(cls)}: a flag of more than 8 bits cannot be carried")
-    found = [0]
-    while following := (found[-1] - mask) & mask:
-        found.append(following)
-    return tuple(map(cls, found))
-
-
-def _literal(values: Iterable[object], way: tuple[str, ...]) -> Node:
-    found: dict[tuple[type, object], Any] = {}
-    for python in values:
-        value: object = python.value if isinstance(python, enum.Enum) else python
-        if kind_of(type(value)) not in _LITERAL_KINDS or value != value:
-            raise _refusal(way, f"{_name(python)} has a value that cannot be carried")
-        if found.setdefault(_typed(value), python) is not python:
-            raise _refusal(way, f"{_name(python)} cannot be told apart on the wire from {_literal_text(value)}")
-    if not found:
-        raise _refusal(way, "an enum without members cannot be carried")
-    return Node(Kind.LITERAL, values=tuple(value for _, value in found), python=tuple(found.values()))
-
-
-# Unions
-
-
-def _check_unions(schema: Schema) -> None:
-    keys = {node.items[0] for node in schema.nodes if node.kind in (Kind.SET, Kind.MAP)}
-    for index, node in enumerate(schema.nodes):
-        if node.kind is not Kind.UNION:
-            continue
-        in_a_key = any(reaches(schema.nodes, key, index) for key in keys)
-        for place, a in enumerate(node.items):
-            for b in node.items[:place]:
-                pair = f"{schema.text(b)} | {schema.text(a)}"
-                if not _agree(schema.nodes, a, b, set()):
-                    raise UnfitValue(f"{pair} cannot be told apart on the wire")
-                tried = not told_apart(schema.nodes, a, b) or python_types(schema.nodes[a]) & python_types(
-                    schema.nodes[b]
-                )
-                if tried and any(reaches(schema.nodes, member, index) for member in (a, b)):
-                    # one would have to be tried after the other at every level: time without bound
-                    raise UnfitValue(f"{pair} are recursive, and cannot be told apart at a glance")
-                if in_a_key and _may_become_equal(schema.nodes, a, b, set()):
-                    # a plain enum's ONE = 1 is not 1.0, but to a receiver that has no enum both are one key
-                    raise UnfitValue(f"{pair} cannot be told apart in a key or an element of a set")
-
-
-def python_types(node: Node) -> frozenset[Any]:
-    """The exact types of the Python values that a node, no union and not `Any`, is built from."""
-    if node.kind is Kind.LITERAL:
-        return frozenset(map(type, node.python))
-    if node.kind is Kind.RECORD and typing_extensions.is_typeddict(node.python):
-        return frozenset({dict})
-    several = {collections.abc.Sequence: (list, tuple), collections.abc.Set: (set, frozenset)}
-    return frozenset(several.get(node.python, (node.python,)))
-
-
-def _agree(nodes: Sequence[Node], a: int, b: int, assumed: set[tuple[int, int]]) -> bool:
-    """Would both build the same from all data that both accept?"""
-    if a == b or (a, b) in assumed or told_apart(nodes, a, b) or (_plain(nodes, a, set()) and _plain(nodes, b, set())):
-        return True
-    assumed.add((a, b))
-    one, other = nodes[a], nodes[b]
-    if Kind.UNION in (one.kind, other.kind):
-        left = one.items if one.kind is Kind.UNION else (a,)
-        right = other.items if other.kind is Kind.UNION else (b,)
-        return all(_agree(nodes, x, y, assumed) for x in left for y in right)
-    if one.kind is other.kind is Kind.LITERAL:
-        built, also = (dict(zip(map(_typed, n.values), n.python, strict=True)) for n in (one, other))
-        return all(built[value] is also[value] for value in built.keys() & also.keys())
-    if one.kind is not other.kind or one.python is not other.python:
-        return False
-    if one.kind is Kind.RECORD:
-        theirs = {field.name: field.node for field in other.fields}
-        return all(_agree(nodes, f.node, theirs[f.name], assumed) for f in one.fields if f.name in theirs)
-    pairs = list(zip(one.items, other.items, strict=True))
-    if one.kind is Kind.TUPLE and any(told_apart(nodes, x, y) for x, y in pairs):
-        return True
-    return all(_agree(nodes, x, y, assumed) for x, y in pairs)
-
-
-def _may_become_equal(nodes: Sequence[Node], a: int, b: int, seen: set[tuple[int, int]]) -> bool:
-    """May two values, unequal here, be equal where only their data counts?"""
-    if (a, b) in seen or (_native(nodes, a, set()) and _native(nodes, b, set())):
-        return False
-    seen.add((a, b))
-    one, other = nodes[a], nodes[b]
-    if Kind.UNION in (one.kind, other.kind):
-        left = one.items if one.kind is Kind.UNION else (a,)
-        right = other.items if other.kind is Kind.UNION else (b,)
-        return any(_may_become_equal(nodes, x, y, seen) for x in left for y in right)
-    if told_apart(nodes, a, b, numbers=False):
-        return False
-    if a == b or one.kind is not other.kind or one.python is not other.python or one.kind is Kind.LITERAL:
-        return a != b
-    theirs = {field.name: field.node for field in other.fields}
-    pairs = [(f.node, theirs[f.name]) for f in one.fields if f.name in theirs] or list(
-        zip(one.items, other.items, strict=True)
-    )
-    apart = one.kind is Kind.TUPLE and any(told_apart(nodes, x, y, numbers=False) for x, y in pairs)
-    return not apart and any(_may_become_equal(nodes, x, y, seen) for x, y in pairs)
-
-
-def _native(nodes: Sequence[Node], index: int, seen: set[int]) -> bool:
-    """Are values of this node equal exactly if their data is, to Python?"""
-    node = nodes[index]
-    if index in seen or node.kind is Kind.ANY or node.python in SCALARS:
-        return True
-    seen.add(index)
-    if node.kind is Kind.LITERAL:
-        return all(value == python for value, python in zip(node.values, node.python, strict=True))
-    return (node.kind is Kind.UNION or node.python in (tuple, frozenset)) and all(
-        _native(nodes, i, seen) for i in node.items
-    )
-
-
-def _plain(nodes: Sequence[Node], index: int, seen: set[int]) -> bool:
-    """Is a value of this node, as built, just the data that came?"""
-    node = nodes[index]
-    if index in seen:
-        return True
-    seen.add(index)
-    if node.kind is Kind.LITERAL:
-        return all(type(v) is type(p) for v, p in zip(node.values, node.python, strict=True))
-    if node.kind is Kind.ANY:
-        return not node.hashed
-    if node.kind is Kind.RECORD:
-        return typing_extensions.is_typeddict(node.python) and all(_plain(nodes, f.node, seen) for f in node.fields)
-    natural = node.python in (list, set, dict, collections.abc.Sequence) or node.python in SCALARS
-    return (natural or node.kind is Kind.UNION) and all(_plain(nodes, item, seen) for item in node.items)
-
-
-def reaches(nodes: Sequence[Node], start: int, goal: int) -> bool:
-    """Is the goal the start, or a part of it?"""
-    seen: set[int] = set()
-    waiting = [start]
-    while waiting:
-        index = waiting.pop()
-        if index == goal:
-            return True
-        if index not in seen:
-            seen.add(index)
-            waiting += [*nodes[index].items, *(field.node for field in nodes[index].fields)]
-    return False

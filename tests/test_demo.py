@@ -1,0 +1,273 @@
+"""The demo, as the processes that its user runs; a file that Python loads at start meddles with them where a test says.
+
+So that no test depends on how fast which process is, what a worker does at the decisive moment is put in its place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trionetchan import _demo
+
+FILES = {
+    "one.txt": "the quick brown fox\n" * 50,
+    "two.py": "def jumps(over): return lazy_dog\n" * 50,
+    "sub/three": "über – Straße\n",
+    "empty.txt": "",
+}
+WORDS = 4 * 50 + 5 * 50 + 2
+
+WORKER = """
+import sys
+if "demo-worker" in sys.orig_argv:
+    import fcntl, os, signal
+    from trionetchan import _demo
+"""
+
+# The first worker holds a lock that the others wait for, and dies with a job in its hands: with a window of 1 it gets a
+# second job only when the first is acknowledged, so that the exporter would never deal the first one again by itself.
+FIRST_WORKER_DIES = """
+    lock = open(LOCK, "a+")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if lock.tell():
+        lock.close()
+    else:
+        lock.write("the first has been here")
+        lock.flush()
+        async def work(importer):
+            jobs = await importer.open_receive_channel("jobs", _demo.Job, window=1)
+            await jobs.receive()
+            await jobs.receive()
+            os.kill(os.getpid(), signal.SIGKILL)
+        _demo.work = work
+"""
+EVERY_WORKER_DIES = """
+    _demo.count_words = lambda text: os.kill(os.getpid(), signal.SIGKILL)
+"""
+WORKERS_COUNT_WRONG = """
+    count_words = _demo.count_words
+    _demo.count_words = lambda text: count_words(text) + 1
+"""
+WORKERS_NEVER_ANSWER = """
+    def count_words(text):
+        print("counting", flush=True)
+        signal.pause()
+    _demo.count_words = count_words
+"""
+NOTHING_INSTALLED = """
+import sys
+sys.modules["rich"] = sys.modules["cyclopts"] = None
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory with the text files and much that is none."""
+    top = tmp_path / "files"
+    for name, text in FILES.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (top / "latin-1.txt").write_bytes("Übermut tut\xa0nicht gut".encode("latin-1"))  # bermut tut nicht gut
+    (top / "binary").write_bytes(b"not text\0")
+    (top / ".hidden").write_text("not seen")
+    (top / "site-packages").mkdir()
+    (top / "site-packages" / "other.py").write_text("not ours")
+    (top / "gone.txt").symlink_to("nowhere")
+    os.mkfifo(top / "pipe")
+    return top
+
+
+@attrs.frozen
+class Ran:
+    status: int
+    output: str
+    errors: str
+
+
+def environment(tmp_path: Path, meddling: str) -> dict[str, str]:
+    """Environment variables that have each process of the demo run `meddling` at its start."""
+    folder = tmp_path / "meddling"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(f"LOCK = {str(tmp_path / 'lock')!r}\n{meddling}")
+    return {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
+
+
+async def run(tmp_path: Path, *arguments: object, meddling: str = "") -> Ran:
+    """Runs the command to its end."""
+    ran = await trio.run_process(
+        [sys.executable, "-m", "trionetchan", *map(str, arguments)],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+        env=environment(tmp_path, meddling),
+    )
+    return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+
+
+async def test_counts_every_word_once(tmp_path: Path, directory: Path) -> None:
+    ran = await run(tmp_path, "demo", directory, "--workers", 2)
+    assert (ran.status, ran.errors) == (0, "")
+    assert f"{WORDS + 4} words in 5 files" in ran.output
+    assert "1 file left out: cannot be read" in ran.output
+    assert "one process counts the same" in ran.output
+
+
+async def test_killed_worker_costs_no_word(tmp_path: Path, directory: Path) -> None:
+    ran = await run(tmp_path, "demo", directory, "--workers", 3, meddling=WORKER + FIRST_WORKER_DIES)
+    assert ran.status == 0
+    assert re.search(r"^worker \d+ was ended by signal 9 \(Killed\)$", ran.output, re.MULTILINE)
+    assert re.search(r"^\d jobs? without a result issued again$", ran.output, re.MULTILINE)
+    assert f"{WORDS + 4} words in 5 files" in ran.output
+    assert "Traceback" not in ran.errors
+
+
+async def test_without_workers_left_it_gives_up(tmp_path: Path, directory: Path) -> None:
+    ran = await run(tmp_path, "demo", directory, "--workers", 2, meddling=WORKER + EVERY_WORKER_DIES)
+    assert ran.status == 1
+    assert "trionetchan: no worker is left, and there are jobs without a result\n" in ran.errors
+    assert "Traceback" not in ran.errors
+
+
+async def test_another_total_is_a_failure(tmp_path: Path, directory: Path) -> None:
+    ran = await run(tmp_path, "demo", directory, "--workers", 1, meddling=WORKER + WORKERS_COUNT_WRONG)
+    assert ran.status == 1
+    assert f"the workers counted {WORDS + 8} words, one process {WORDS + 4}" in ran.errors
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_interrupt_ends_all_processes_at_once(
+    tmp_path: Path, directory: Path, number: signal.Signals, status: int
+) -> None:
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "trionetchan", "demo", str(directory), "--workers", "2"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+        env=environment(tmp_path, WORKER + WORKERS_NEVER_ANSWER),
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output = b""
+        while b"counting\n" not in output:
+            output += await process.stdout.receive_some()
+        os.killpg(process.pid, number)
+        with trio.fail_after(1):
+            await process.wait()
+        assert process.returncode == status
+        assert b"".join([chunk async for chunk in process.stderr]) == b""
+    finally:
+        process.kill()
+    named = re.search(rb"process (\d+), (\d+)\n", output)
+    assert named is not None
+    for worker in named.groups():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(worker), 0)
+
+
+async def test_missing_directory_is_said_in_one_line(tmp_path: Path) -> None:
+    ran = await run(tmp_path, "demo", tmp_path / "missing")
+    assert (ran.status, ran.output.strip()) == (1, "")
+    assert ran.errors == f"trionetchan: {tmp_path / 'missing'}: No such file or directory\n"
+
+
+async def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
+    ran = await run(tmp_path, "--version", meddling=NOTHING_INSTALLED)
+    assert ran.status == 1
+    assert ran.output == ""
+    assert ran.errors == 'trionetchan: the command line is an extra; install it: pip install "trionetchan[cli]"\n'
+
+
+async def test_worker_without_a_demo_says_so(tmp_path: Path) -> None:
+    with trio.socket.socket() as taken:  # bound and not listening: nobody can have this port, and nobody answers
+        await taken.bind(("127.0.0.1", 0))
+        ran = await run(tmp_path, "demo-worker", taken.getsockname()[1])
+    assert ran.status == 1
+    assert ran.errors.startswith("trionetchan: ")
+    assert ran.errors.count("\n") == 1
+
+
+async def test_help_shows_the_demo_and_not_its_worker(tmp_path: Path) -> None:
+    ran = await run(tmp_path, "--help")
+    assert (ran.status, ran.errors) == (0, "")
+    assert "demo" in ran.output
+    assert "demo-worker" not in ran.output
+
+
+async def test_version(tmp_path: Path) -> None:
+    ran = await run(tmp_path, "--version")
+    assert (ran.status, ran.output, ran.errors) == (0, version("trionetchan") + "\n", "")
+
+
+# Its parts
+
+
+def test_text_files_and_nothing_else(directory: Path) -> None:
+    files, unreadable = _demo.text_files(directory)
+    assert sorted(file.name for file in files) == sorted([*FILES, "latin-1.txt"])
+    assert unreadable == 1
+    assert {file.name: file.size for file in files}["empty.txt"] == 0
+
+
+async def test_nothing_to_count(tmp_path: Path) -> None:
+    with pytest.raises(_demo.DemoError, match="no text files there"):
+        await _demo.run(tmp_path, 1, Nothing())
+    (tmp_path / "file").touch()
+    with pytest.raises(_demo.DemoError, match="Not a directory"):
+        await _demo.run(tmp_path / "file", 1, Nothing())
+
+
+class Nothing:
+    """A display that shows nothing."""
+
+    def say(self, text: str) -> None: ...
+    def begin(self, what: str, total: int) -> None: ...
+    def advance(self, size: int) -> None: ...
+
+
+def test_name_that_is_not_text_is_made_text(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).write_text("word")
+    files, _ = _demo.text_files(tmp_path)
+    assert [file.name for file in files] == ["\N{REPLACEMENT CHARACTER}"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([b" ", b"\n", b"a", b"bcd", "é".encode()])).map(b"".join))
+def test_pieces_are_cut_between_words(text: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch, tempfile.NamedTemporaryFile() as file:
+        patch.setattr(_demo, "PIECE", 8)
+        file.write(text)
+        file.flush()
+        cut = list(_demo.pieces(Path(file.name)))
+    assert b"".join(cut) == text
+    assert all(0 < len(piece) <= 8 for piece in cut)
+    if all(len(word) < 8 for word in text.split()):
+        assert sum(map(_demo.count_words, cut)) == _demo.count_words(text)
+
+
+def test_no_difference() -> None:
+    assert _demo.difference(Counter(a=1, b=0), Counter(a=1)) is None
+
+
+def test_difference_names_files() -> None:
+    found = _demo.difference(Counter(a=1, b=2), Counter(a=1, b=1_000, c=3))
+    assert found == (
+        "the workers counted 3 words, one process 1,004; they differ in 2 files, "
+        "such as b with 2 and 1,000, c with 0 and 3"
+    )

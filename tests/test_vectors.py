@@ -1,0 +1,343 @@
+"""Runs the test vectors of the wire specification, `docs/vectors.json`, and its grammar, `docs/protocol.cddl`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, cast
+from uuid import UUID
+
+import attrs
+import cbor2
+import pytest
+
+from trionetchan._errors import Code, ProtocolError, UnfitValue
+from trionetchan._limits import Limits
+from trionetchan._protocol.events import Event
+from trionetchan._protocol.frames import MAGIC, Data, Frame, FrameCutter, Goodbye, Reject, decode, encode
+from trionetchan._protocol.session import Role, Session
+from trionetchan._protocol.window import Batch
+from trionetchan._schema import Schema, difference
+from trionetchan._values import codec_for
+
+DOCS = Path(__file__).parent.parent / "docs"
+Vector = dict[str, Any]
+VECTORS: dict[str, Any] = json.loads((DOCS / "vectors.json").read_text("utf-8"))
+KINDS = {kind.KIND: kind for kind in Frame.__subclasses__()}
+LIMITS = Limits(
+    max_frame_size=VECTORS["limits"]["frame"],
+    max_value_size=VECTORS["limits"]["value"],
+    max_buffered_bytes=VECTORS["limits"]["buffer"],
+    keepalive=VECTORS["limits"]["keepalive"] / 1000,
+    max_window=VECTORS["limits"]["window"],
+    max_channels=VECTORS["limits"]["channels"],
+)
+
+
+def vectors(group: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("vector", [pytest.param(vector, id=vector["name"]) for vector in VECTORS[group]])
+
+
+def from_json(value: Any) -> Any:
+    if not isinstance(value, dict) or "hex" not in value:
+        return cast("Any", value)
+    return bytes.fromhex(cast("dict[str, str]", value)["hex"])
+
+
+def as_json(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def fields_of(frame: Frame) -> list[Any]:
+    kind: type[Any] = type(frame)
+    values = [getattr(frame, field.name) for field in attrs.fields(kind)]
+    if isinstance(frame, Data):
+        values[-1] = bytes(frame.payload)
+    return [frame.KIND, *values]
+
+
+def frame_of(vector: Vector) -> Frame:
+    number, *fields = map(from_json, vector["fields"])
+    kind: type[Any] = KINDS[number]
+    return cast("Frame", kind(*fields))
+
+
+def content(vector: Vector) -> bytes:
+    return bytes.fromhex(vector["hex"])
+
+
+def test_there_are_vectors_of_every_frame_and_names_are_unique() -> None:
+    assert {vector["fields"][0] for vector in VECTORS["frames"]} == set(KINDS)
+    groups = [group for name, group in VECTORS.items() if name not in ("about", "version", "limits")]
+    assert len(groups) == 8
+    for group in groups:
+        names: list[str] = [vector["name"] for vector in group]
+        assert len(set(names)) == len(names)
+    assert {step["do"] for vector in VECTORS["streams"] for step in vector["steps"] if "do" in step} >= {
+        "accept",
+        "close",
+    }
+
+
+@vectors("frames")
+def test_frames_are_written_and_read(vector: Vector) -> None:
+    assert encode(frame_of(vector)) == content(vector)
+    (frame,) = FrameCutter(2**16).cut(MAGIC + content(vector))
+    assert fields_of(frame) == list(map(from_json, vector["fields"]))
+    assert cbor2.loads(cbor2.loads(content(vector))) == fields_of(frame)
+
+
+@vectors("readable")
+def test_frames_that_are_read_though_none_writes_them_so(vector: Vector) -> None:
+    (frame,) = FrameCutter(2**16).cut(MAGIC + content(vector))
+    assert fields_of(frame) == list(map(from_json, vector["fields"]))
+    assert encode(frame) != content(vector)
+
+
+@vectors("malformed")
+def test_malformed_frames_are_refused(vector: Vector) -> None:
+    with pytest.raises(ProtocolError):
+        decode(content(vector))
+
+
+def command(session: Session, step: Vector) -> None:
+    arguments = {name: value for name, value in step.items() if name not in ("do", "channel")}
+    if "schema" in arguments:
+        arguments["schema"] = bytes.fromhex(arguments["schema"])
+    if "code" in arguments:
+        arguments["code"] = Code(arguments["code"])
+    match step["do"]:
+        case "send":
+            batch = Batch(bytes.fromhex(step["payload"]), step["count"], None)
+            assert session.sender(step["channel"]).fits(len(batch.payload), batch.count)
+            session.send(step["channel"], batch)
+        case "deliver":
+            session.receiver(step["channel"]).deliver(step["count"])
+        case "request" | "leave" as name:
+            getattr(session, name)(**arguments)
+        case "accept" | "reject" | "acknowledge" | "close" as name:
+            getattr(session, name)(step["channel"], **arguments)
+        case name:
+            raise AssertionError(f"no such command: {name}")
+
+
+def event_of(event: Event) -> Vector:
+    kind: type[Any] = type(event)
+    found = {field.name: as_json(getattr(event, field.name)) for field in attrs.fields(kind)}
+    if kind.__name__ == "Violated":
+        del found["message"]
+    return {"event": kind.__name__, **found}
+
+
+def written_by(session: Session) -> bytes:
+    written = b""
+    while pieces := session.data_to_send():
+        written += b"".join(pieces)
+    return written
+
+
+def run(vector: Vector, size: int) -> None:
+    session = Session(Role(vector["role"]), LIMITS)
+    for step in vector["steps"]:
+        if "receive" in step:
+            data = bytes.fromhex(step["receive"])
+            chunks = [data[at : at + size] for at in range(0, len(data), size)]
+            events = [event_of(event) for chunk in chunks for event in session.receive_data(chunk)]
+            assert events == step["events"]
+        elif "do" in step:
+            command(session, step)
+        elif "write" in step:
+            assert written_by(session).hex() == step["write"]
+        else:
+            frames = list(FrameCutter(2**16).cut(MAGIC + written_by(session)))
+            if "answers" in step:
+                (frame,) = frames
+                assert isinstance(frame, Reject)
+                assert [frame.KIND, frame.channel, frame.code] == step["answers"]
+            else:
+                assert isinstance(frames[-1], Goodbye)
+                assert frames[-1].code == step["goodbye"]
+                assert session.gone
+                assert list(session.receive_data(b"\x43\x82\x08\x01")) == []
+    assert written_by(session) == b""
+
+
+@pytest.mark.parametrize("size", [2**16, 1, 7], ids=["whole", "byte by byte", "in pieces"])
+@vectors("streams")
+def test_streams_give_these_events_whatever_the_chunks(vector: Vector, size: int) -> None:
+    run(vector, size)
+
+
+def test_the_example_of_the_specification_is_that_of_the_vectors() -> None:
+    """Each line of hex in the walk through a session is, in order, what its two sides write."""
+    text = (DOCS / "protocol.md").read_text("utf-8")
+    example = text.split("## An example session")[1].split("\n## ")[0]
+    lines = re.findall(r"^    ([ei]) ((?:[0-9a-f]{2} ?)+)", example, re.MULTILINE)
+    said = {side: "".join(line.replace(" ", "") for who, line in lines if who == side) for side in "ei"}
+    by_name = {vector["name"]: vector for vector in VECTORS["streams"]}
+    for side, name in ("e", "whole-life-exporter"), ("i", "whole-life-importer"):
+        steps = by_name[name]["steps"]
+        assert said[side] == "".join(step.get("write", "") for step in steps)
+        heard = "".join(step.get("receive", "") for step in steps)
+        other = said["i" if side == "e" else "e"]
+        assert other.startswith(heard)
+        assert other.removeprefix(heard) in ("", encode(Goodbye(Code.FINISHED, "")).hex())  # who left does not read it
+
+
+# Values
+
+
+@attrs.frozen
+class Job:
+    path: str
+    size: int = 0
+    parent: Job | None = None
+
+
+@attrs.frozen
+class Point:
+    x: int
+    y: int = 0
+
+
+ONE_OR_TWO = datetime(2024, 10, 27, 2, 30)  # noqa: DTZ001 - a local time is what is meant
+INDIA_BACKWARDS = timezone(-timedelta(hours=5, minutes=30))
+
+# The types and values that the vectors of values describe.
+VALUES: dict[str, tuple[Any, list[Any]]] = {
+    "any": (Any, [1, "a", None, True, 1.5, b"x", [1, []], {"k": -2}]),
+    "null": (None, [None, None]),
+    "bool": (bool, [True, False]),
+    "int": (int, [0, -1, 2**63, 2**64, -(2**70)]),
+    "float": (float, [1.0, -0.0, 1e300, float("inf")]),
+    "text": (str, ["", "größe 𝄞"]),
+    "bytes": (bytes, [b"", b"\0\xff"]),
+    "datetime": (
+        datetime,
+        [
+            datetime(2024, 2, 29, 12, tzinfo=UTC),
+            datetime(2024, 2, 29, 12, 0, 0, 250_000, INDIA_BACKWARDS),
+            ONE_OR_TWO,
+            ONE_OR_TWO.replace(fold=1),
+        ],
+    ),
+    "date": (date, [date(2024, 2, 29)]),
+    "time": (time, [time(12), time(23, 59, 59, 999_999, timezone(timedelta(hours=2)))]),
+    "duration": (timedelta, [timedelta(0), timedelta(seconds=-1.5)]),
+    "decimal": (Decimal, [Decimal("1.10"), Decimal("-1E+3"), Decimal("Infinity")]),
+    "uuid": (UUID, [UUID(bytes=bytes(range(16)))]),
+    "literal": (Literal["red", 1], ["red", 1]),
+    "list": (list[int], [[], [1, 2]]),
+    "tuple": (tuple[int, str], [(1, "a")]),
+    "set": (set[int], [set(), {7}]),
+    "map-text": (dict[str, int], [{}, {"a": 1}]),
+    "map-bytes": (dict[bytes, int], [{b"a": 1}]),
+    "map-other": (dict[int, str], [{1: "a", 2: "b"}]),
+    "record": (Job, [Job("a"), Job("b", 2, Job("a"))]),
+    "union": (int | str, [1, "a"]),
+    "record-received-without-a-default": (Point, [Point(1)]),
+}
+
+# The types of those that are refused, by their schema.
+TYPES: dict[str, Any] = {vector["schema"]: VALUES[vector["name"]][0] for vector in VECTORS["values"]} | {
+    cbor2.dumps([[15, 1, 1], [3]]).hex(): tuple[int, int],
+}
+
+
+def schema_of(text: str) -> Schema:
+    return Schema.from_bytes(bytes.fromhex(text))
+
+
+def equal(one: Schema, other: Schema) -> bool:
+    """Nodes may be numbered in any order."""
+    return difference(one, other) is None and difference(other, one) is None
+
+
+@vectors("values")
+def test_values_are_written_and_read(vector: Vector) -> None:
+    value_type, values = VALUES[vector["name"]]
+    codec = codec_for(value_type)
+    assert equal(codec.schema, schema_of(vector["schema"]))
+    assert codec.encode(values) == content(vector)
+    read = codec.decode(content(vector))
+    assert read == values
+    assert list(map(repr, read)) == list(map(repr, values))
+
+
+@vectors("refused_values")
+def test_values_are_refused(vector: Vector) -> None:
+    codec = codec_for(TYPES[vector["schema"]])
+    assert equal(codec.schema, schema_of(vector["schema"]))
+    with pytest.raises(UnfitValue):
+        codec.decode(content(vector))
+
+
+@vectors("malformed_schemas")
+def test_malformed_schemas_are_refused(vector: Vector) -> None:
+    with pytest.raises(UnfitValue):
+        Schema.from_bytes(content(vector))
+
+
+@vectors("schema_pairs")
+def test_schemas_fit_or_do_not(vector: Vector) -> None:
+    found = difference(schema_of(vector["sender"]), schema_of(vector["receiver"]))
+    assert (found is None) == vector["fits"], found
+
+
+# The grammar
+
+
+def grammar() -> Callable[[bytes], bool]:
+    """Whether an item fits the grammar of the stream."""
+    pycddl: Any = pytest.importorskip("pycddl", reason="pycddl, which checks CDDL, is not installed")
+    schema = pycddl.Schema((DOCS / "protocol.cddl").read_text("utf-8"))
+
+    def fits(item: bytes) -> bool:
+        try:
+            schema.validate_cbor(item)
+        except pycddl.ValidationError:
+            return False
+        return True
+
+    return fits
+
+
+def test_frames_fit_the_grammar() -> None:
+    fits = grammar()
+    for vector in VECTORS["frames"]:
+        assert fits(content(vector)), vector["name"]
+
+
+# What a grammar does not tell: how an item is written, and what is in a text. And what pycddl makes light of.
+BEYOND_A_GRAMMAR = {
+    "bignum",
+    "parameters-array",
+    "name-bidi",
+    "name-newline",
+    "nested-trailing-field",
+    "parameter-twice",
+    "trailing-bytes",
+    "unknown-parameter-twice",
+}
+
+
+def test_malformed_frames_do_not_fit_the_grammar() -> None:
+    fits = grammar()
+    for vector in VECTORS["malformed"]:
+        if vector["name"] not in BEYOND_A_GRAMMAR and "indefinite" not in vector["name"]:
+            assert not fits(cbor2.dumps(content(vector))), vector["name"]
+
+
+def test_all_that_is_written_and_accepted_in_the_streams_fits_the_grammar() -> None:
+    fits = grammar()
+    for vector in VECTORS["streams"]:
+        for step in vector["steps"]:
+            if "write" in step:
+                data = bytes.fromhex(step["write"]).removeprefix(MAGIC)
+                for frame in FrameCutter(2**16).cut(MAGIC + data):
+                    whole = attrs.evolve(frame, payload=bytes(frame.payload)) if isinstance(frame, Data) else frame
+                    assert fits(encode(whole)), (vector["name"], frame)
