@@ -60,7 +60,7 @@ class CaseResult:
 
     def figures(self, case: Case) -> list[Figure]:
         """What is in each row of the case; nothing if nothing was measured."""
-        if case.baseline is not None and not self.baseline or not self.subject:
+        if (case.baseline is not None and not self.baseline) or not self.subject:
             return []
         figures: list[Figure] = []
         for row in case.rows:

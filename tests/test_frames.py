@@ -393,6 +393,8 @@ def test_every_shorter_and_every_longer_frame_is_refused(kind: type[Frame]) -> N
     for fewer in range(1, len(elements)):
         with pytest.raises(ProtocolError):
             decode(body(*elements[:fewer]))
+        with pytest.raises(ProtocolError):
+            decode(head(ARRAY, fewer) + b"".join(elements))
     for more in b"\x00", b"\xf6", data, bytes(1000):
         with pytest.raises(ProtocolError, match="end of the frame"):
             decode(data + more)

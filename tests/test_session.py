@@ -1159,6 +1159,27 @@ def test_nothing_is_written_behind_a_goodbye(role: Role) -> None:
 
 
 @ROLES
+def test_a_receivers_close_takes_its_acknowledgement_along(role: Role) -> None:
+    session = receiving(role)
+    feed(session, Data(0, 0, False, b"\x81\x00"))
+    session.receiver(0).deliver(1)
+    session.acknowledge(0)
+    session.close(0, Code.RECEIVER_GONE)
+    assert said(session) == [Close(0, 1, Code.RECEIVER_GONE, "")]
+
+
+@ROLES
+def test_what_waits_for_a_receiver_that_closed_is_not_written(role: Role) -> None:
+    for closes in False, True:
+        session = sending(role)
+        session.send(0, Batch(b"\x81\x00", 1, None))
+        if closes:
+            session.close(0, Code.FINISHED)
+        feed(session, Close(0, 2, Code.RECEIVER_GONE, ""))
+        assert said(session) == []
+
+
+@ROLES
 def test_data_of_channels_alternates_and_a_close_follows_its_data(role: Role) -> None:
     session = greeted(role, attrs.evolve(LIMITS, max_buffered_bytes=10**6))
     feed(session)

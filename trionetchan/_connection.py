@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import attrs
 import trio
 
 from ._errors import Code, ConnectionLostError, NetchanError, ProtocolError, printable
@@ -46,13 +47,14 @@ class Binding(Protocol):
     def on_lost(self) -> None: ...
 
 
-class Owner(Protocol):
-    """The exporter or importer whose connection it is. None of its methods waits."""
+@attrs.frozen(kw_only=True)
+class Owner:
+    """What the exporter or importer does with its connection's events. None of it waits."""
 
-    def on_import(self, connection: Connection, request: ImportRequested) -> None: ...
-    def on_answer(self, connection: Connection, answer: Accepted | Rejected) -> None: ...
-    def on_tick(self) -> None: ...
-    def on_lost(self, connection: Connection) -> None: ...
+    on_import: Callable[[Connection, ImportRequested], None] | None = None
+    on_answer: Callable[[Accepted | Rejected], None] | None = None
+    on_tick: Callable[[], None]
+    on_lost: Callable[[], None]
 
 
 class Connection:
@@ -66,6 +68,7 @@ class Connection:
         self.peer_left = False
         self.lost = False
         """Nothing can be sent to the peer any more."""
+        self.peer_name = _peer_name(stream)
         self._stream = stream
         self._limits = limits
         self._owner = owner
@@ -79,15 +82,6 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<{self.session.role.value}'s connection over {self._stream!r}>"
-
-    @property
-    def peer_name(self) -> str:
-        """The peer's address, for a log line; or what the stream calls itself."""
-        stream: Any = getattr(self._stream, "transport_stream", self._stream)
-        try:
-            return str(stream.socket.getpeername())
-        except (AttributeError, OSError):
-            return repr(stream)
 
     def flush(self) -> None:
         """What the session has to say is written soon."""
@@ -148,7 +142,7 @@ class Connection:
 
     def _lose(self) -> None:
         self.lost = True
-        self._owner.on_lost(self)
+        self._owner.on_lost()
         bindings, self.bindings = self.bindings, {}
         for binding in bindings.values():
             binding.on_lost()
@@ -208,9 +202,11 @@ class Connection:
             case Closed(channel, code, message, count):
                 self.bindings[channel].on_closed(code, message, count)
             case ImportRequested():
+                assert self._owner.on_import is not None  # the session lets only importers ask
                 self._owner.on_import(self, event)
             case Accepted() | Rejected():
-                self._owner.on_answer(self, event)
+                assert self._owner.on_answer is not None
+                self._owner.on_answer(event)
             case PeerLeft(code, message):
                 self.peer_left = True
                 if code is not Code.FINISHED:
@@ -262,6 +258,14 @@ class Connection:
         await trio.sleep(min(1.0, self._limits.keepalive))
         if sign() == before:
             self._fail(ConnectionLostError(f"expected {expected}, got none for {seconds:g} s"))
+
+
+def _peer_name(stream: Any) -> str:
+    """The peer's address, for a log line; or what the stream calls itself."""
+    try:
+        return str(getattr(stream, "transport_stream", stream).socket.getpeername())
+    except (AttributeError, OSError):
+        return repr(stream)
 
 
 def _reason(error: BaseException) -> str:

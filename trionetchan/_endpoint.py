@@ -2,7 +2,7 @@
 
 The block decides how things end, so that it can keep one order: the body is finished or cancelled first; then ends are
 touched; then a goodbye is said; then the block raises. Background tasks therefore never raise into the nursery; they
-report to `fail`, which cancels the body and every call that waits.
+report to `_fail`, which cancels the body and every call that waits.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Endpoint:
         """Ends the connections; bounded."""
         raise NotImplementedError
 
-    def fail(self, failure: BaseException) -> None:
+    def _fail(self, failure: BaseException) -> None:
         """Makes the block raise this, once its body is cancelled and has unwound."""
         if self._failure is None and not self._left:
             self._failure = failure
@@ -142,7 +142,13 @@ class Endpoint:
         try:
             await run()
         except Exception as error:
-            self.fail(error)
+            self._fail(error)
+
+    def _look_around(self) -> None:
+        """At each keepalive tick: has a local receiver gone?"""
+        for channel in list(self._channels.values()):
+            if isinstance(channel, Incoming):
+                channel.look_around()
 
     # Names
 

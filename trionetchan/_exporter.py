@@ -15,13 +15,13 @@ from typing import Any, TypeVar, overload
 import trio
 from typing_extensions import TypeForm
 
-from ._connection import Connection
+from ._connection import Connection, Owner
 from ._endpoint import Endpoint, check_name, codec_of, direction_of, mismatch, whole_number
 from ._errors import ChannelNameInUseError, Code
 from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
 from ._outgoing import Outgoing, SendLink
-from ._protocol.events import Accepted, ImportRequested, Rejected
+from ._protocol.events import ImportRequested
 from ._protocol.session import Role
 from ._statistics import Direction, ExporterStatistics
 
@@ -192,7 +192,7 @@ class Exporter(Endpoint):
                 codec,
                 window=window,
                 limits=self._limits,
-                on_failure=self.fail,
+                on_failure=self._fail,
                 on_detached=self._on_detached,
             )
         )
@@ -205,7 +205,7 @@ class Exporter(Endpoint):
                 codec,
                 window=window,
                 importers=importers,
-                on_failure=self.fail,
+                on_failure=self._fail,
                 on_left=self._on_left,
                 on_ended=self._on_ended,
             )
@@ -213,7 +213,7 @@ class Exporter(Endpoint):
 
     # What happens to them
 
-    def on_import(self, connection: Connection, request: ImportRequested) -> None:
+    def _on_import(self, connection: Connection, request: ImportRequested) -> None:
         """An importer asks to bind a name."""
         answer = self._bind(connection, request)
         if answer is not None:
@@ -242,17 +242,6 @@ class Exporter(Endpoint):
         else:
             channel.attach(ReceiveLink(channel, connection, request.channel))
         return None
-
-    def on_answer(self, connection: Connection, answer: Accepted | Rejected) -> None:
-        raise AssertionError("an exporter asks for nothing")
-
-    def on_tick(self) -> None:
-        for channel in list(self._channels.values()):
-            if isinstance(channel, Incoming):
-                channel.look_around()
-
-    def on_lost(self, connection: Connection) -> None:
-        self._connections.discard(connection)
 
     def _on_detached(self, channel: Outgoing[Any], code: Code | None, message: str) -> None:
         self._give_up(channel)
@@ -338,7 +327,8 @@ class Exporter(Endpoint):
         Cancelling says goodbye, within `goodbye_timeout`.
         """
         self._check_open()
-        connection = Connection(stream, Role.EXPORTER, self._limits, self)
+        owner = Owner(on_import=self._on_import, on_tick=self._look_around, on_lost=lambda: None)
+        connection = Connection(stream, Role.EXPORTER, self._limits, owner)
         self._connections.add(connection)
         try:
             await connection.run()

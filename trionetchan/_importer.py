@@ -12,7 +12,7 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
-from ._connection import Connection
+from ._connection import Connection, Owner
 from ._endpoint import Channel, Endpoint, check_name, codec_of, direction_of, in_use, mismatch, whole_number
 from ._errors import (
     Code,
@@ -28,7 +28,7 @@ from ._errors import (
 from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
 from ._outgoing import Outgoing, SendLink
-from ._protocol.events import Accepted, ImportRequested, Rejected
+from ._protocol.events import Accepted, Rejected
 from ._protocol.session import Role
 from ._statistics import Direction, ImporterStatistics
 from ._values import Codec
@@ -121,7 +121,8 @@ class Importer(Endpoint):
 
     def __init__(self, stream: trio.abc.Stream, limits: Limits) -> None:
         super().__init__(limits)
-        self._connection = Connection(stream, Role.IMPORTER, limits, self)
+        owner = Owner(on_answer=self._on_answer, on_tick=self._look_around, on_lost=self._on_lost)
+        self._connection = Connection(stream, Role.IMPORTER, limits, owner)
         self._requests: dict[int, _Request] = {}
         self._report, self._errors = trio.open_memory_channel[NetchanError](limits.max_unread_errors)
 
@@ -300,7 +301,7 @@ class Importer(Endpoint):
         self._retire(channel)
         self._sweep(channel)
 
-    def on_answer(self, connection: Connection, answer: Accepted | Rejected) -> None:
+    def _on_answer(self, answer: Accepted | Rejected) -> None:
         """The exporter has answered. What arrives on the channel from here on needs its local end: it is bound now."""
         request = self._requests.pop(answer.channel)
         if isinstance(answer, Rejected):
@@ -310,7 +311,7 @@ class Importer(Endpoint):
         # An exporter has compared the types already; this is for one that does not.
         where = mismatch(request.codec.schema, answer.schema, own_sends=request.direction is Direction.SEND)
         if where is not None:
-            connection.session.close(answer.channel, Code.WITHDRAWN)
+            self._connection.session.close(answer.channel, Code.WITHDRAWN)
             request.answer(TypeMismatchError(f"{request.name}: {where}", channel=request.name))
             return
         if request.direction is Direction.SEND:
@@ -327,7 +328,7 @@ class Importer(Endpoint):
             window=request.window,
             count=request.count,
             limits=self._limits,
-            on_failure=self.fail,
+            on_failure=self._fail,
             on_detached=self._on_detached,
         )
         self._start_channel(channel)
@@ -340,7 +341,7 @@ class Importer(Endpoint):
             request.codec,
             window=request.window,
             importers=1,
-            on_failure=self.fail,
+            on_failure=self._fail,
             on_left=self._on_left,
             on_ended=self._on_ended,
         )
@@ -359,7 +360,7 @@ class Importer(Endpoint):
             undelivered = channel.statistics().waiting
             channel.abandon(message, by_peer=True)
             if code is None:
-                self.fail(self._lost(name))
+                self._fail(self._lost(name))
             else:
                 kind, what = _BREAKS.get(code, (NetchanError, "the exporter closed it"))
                 detail = f" ({message})" if message else ""
@@ -370,11 +371,11 @@ class Importer(Endpoint):
         """The exporter is done with a receiving channel; only in an orderly way is that an end."""
         name = channel.name
         if code is None:
-            self.fail(self._lost(name))
+            self._fail(self._lost(name))
         elif code is Code.VALUE_REFUSED:
-            self.fail(RemoteValueError(message, channel=name))
+            self._fail(RemoteValueError(message, channel=name))
         elif code is Code.LIMIT:
-            self.fail(LimitError(message, channel=name))
+            self._fail(LimitError(message, channel=name))
 
     def _on_ended(self, channel: Incoming[Any], code: Code) -> None:
         self._retire(channel)
@@ -388,7 +389,7 @@ class Importer(Endpoint):
                 while True:
                     waiting.append(self._errors.receive_nowait())
             limit = self._limits.max_unread_errors
-            self.fail(
+            self._fail(
                 TooManyErrors(
                     f"expected at most {limit} unread errors, got one more: {error}", errors=[*waiting, error]
                 )
@@ -404,17 +405,9 @@ class Importer(Endpoint):
     async def _run_connection(self) -> None:
         await self._supervise(self._connection.run)
         if self._connection.failure is not None:
-            self.fail(self._connection.failure)
+            self._fail(self._connection.failure)
 
-    def on_import(self, connection: Connection, request: ImportRequested) -> None:
-        raise AssertionError("an importer is asked for nothing")
-
-    def on_tick(self) -> None:
-        for channel in list(self._channels.values()):
-            if isinstance(channel, Incoming):
-                channel.look_around()
-
-    def on_lost(self, connection: Connection) -> None:
+    def _on_lost(self) -> None:
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.answer(self._lost(request.name))
