@@ -32,9 +32,8 @@ def report(console: rich.console.Console, results: Results, earlier: Results | N
         for curve, points in sweep.curves(SWEEPS[name]).items():
             rates = ", ".join(f"{x:,}: {spread.median / 1000:,.1f}" for x, spread in points)
             console.print(f"{SWEEPS[name].title}, {curve} (thousand/s): {rates}")
-    for name, result in [*results.cases.items(), *results.sweeps.items()]:
-        if result.skipped:
-            console.print(f"{name}: skipped: {result.skipped}")
+    for name, reason in results.skipped().items():
+        console.print(f"{name}: skipped: {reason}")
 
 
 def list_cases(console: rich.console.Console) -> None:

@@ -146,6 +146,12 @@ class Results:
     sweeps: dict[str, SweepResult] = attrs.field(factory=dict[str, SweepResult])
     format: int = FORMAT
 
+    def skipped(self) -> dict[str, str]:
+        """Why cases and sweeps were not measured, or not to the end."""
+        reasons = [(name, case.skipped) for name, case in self.cases.items()]
+        reasons += [(name, sweep.skipped) for name, sweep in self.sweeps.items()]
+        return {name: reason for name, reason in reasons if reason}
+
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(cattrs.unstructure(self), indent=1) + "\n")
 
@@ -153,12 +159,11 @@ class Results:
     def read(path: Path) -> Results:
         """`ValueError` if the file is not one that `write` has written. Cases that are no more are left out."""
         try:
-            data = json.loads(path.read_text())
-            if data["format"] != FORMAT:
-                raise ValueError(f"format {data['format']}, not {FORMAT}")
-            results = cattrs.structure(data, Results)
+            results = cattrs.structure(json.loads(path.read_text()), Results)
         except (LookupError, TypeError, ValueError, cattrs.BaseValidationError) as error:
-            raise ValueError(f"{path}: not results of this suite: {error!r}") from error
+            raise ValueError(f"{path}: expected results of this suite, got something else") from error
+        if results.format != FORMAT:
+            raise ValueError(f"{path}: expected results of format {FORMAT}, got format {results.format}")
         results.cases = {name: result for name, result in results.cases.items() if name in CASES}
         results.sweeps = {
             name: result

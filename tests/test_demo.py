@@ -177,7 +177,9 @@ async def seconds_until_ended(directory: Path, env: dict[str, str], number: sign
         try:
             output = b""
             while b"counting\n" not in output:
-                output += await process.stdout.receive_some()
+                chunk = await process.stdout.receive_some()
+                assert chunk, "the demo has ended by itself"
+                output += chunk
             began = trio.current_time()
             os.killpg(process.pid, number)
             await process.wait()

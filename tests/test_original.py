@@ -372,6 +372,23 @@ async def test_negative_count_is_a_value_error(nursery: trio.Nursery) -> None:
             await importer.open_receive_channel("exported", int, count=-1)
 
 
+@pytest.mark.promise(24)
+@pytest.mark.parametrize("count", [2**31, 2**53, 2**62, 2**64 - 1, 2**64, 2**70])
+async def test_count_of_any_size(nursery: trio.Nursery, count: int) -> None:
+    """It is taken or refused at the call; the connection, and the channels beside it, do not notice."""
+    async with connected(nursery) as (exporter, importer):
+        send, other = exporter.open_send_channel("exported", int), exporter.open_send_channel("other", int)
+        other_receive = await importer.open_receive_channel("other", int)
+        try:
+            receive = await importer.open_receive_channel("exported", int, count=count)
+        except ValueError:
+            receive = await importer.open_receive_channel("exported", int)
+        await send.send(1)
+        assert await receive.receive() == 1
+        await other.send(2)
+        assert await other_receive.receive() == 2
+
+
 @both_media
 @pytest.mark.promise(2, 3, 9)
 async def test_several_importers_share_the_values(nursery: trio.Nursery, medium: Medium) -> None:

@@ -182,3 +182,12 @@ async def test_channels_that_ended_are_not_listed(nursery: trio.Nursery) -> None
         assert list(exporter.statistics().channels) == ["jobs"]
         exporter.hangup("jobs")
         assert not exporter.statistics().channels
+
+
+async def test_repr_shows_channels_and_types(nursery: trio.Nursery) -> None:
+    async with connected(nursery) as (exporter, importer):
+        assert repr(exporter) == "<Exporter of no channels>"
+        exporter.open_send_channel("pairs", tuple[int, str])
+        await importer.open_receive_channel("pairs", tuple[int, str])
+        assert repr(exporter) == "<Exporter of outgoing 'pairs': tuple[int, text]>"
+        assert repr(importer) == "<Importer of incoming 'pairs': tuple[int, text]>"

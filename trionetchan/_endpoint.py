@@ -50,6 +50,11 @@ class Endpoint:
         self._failure: BaseException | None = None
         self._left = False
 
+    def __repr__(self) -> str:
+        shown = [repr(channel) for _, channel in zip(range(8), self._channels.values(), strict=False)]
+        rest = ["…"] if len(self._channels) > len(shown) else []
+        return f"<{type(self).__name__} of {', '.join(shown + rest) or 'no channels'}>"
+
     # The block
 
     @contextlib.asynccontextmanager

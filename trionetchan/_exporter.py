@@ -57,9 +57,6 @@ class Exporter(Endpoint):
         self._connections: set[Connection] = set()
         self._serving: set[trio.CancelScope] = set()
 
-    def __repr__(self) -> str:
-        return f"<Exporter of {len(self._channels)} channels to {len(self._connections)} connections>"
-
     # Channels
 
     @overload

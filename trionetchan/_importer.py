@@ -126,9 +126,6 @@ class Importer(Endpoint):
         self._requests: dict[int, _Request] = {}
         self._report, self._errors = trio.open_memory_channel[NetchanError](limits.max_unread_errors)
 
-    def __repr__(self) -> str:
-        return f"<Importer of {len(self._channels)} channels>"
-
     @property
     def errors(self) -> trio.MemoryReceiveChannel[NetchanError]:
         """Why sending channels of this importer broke; each exception has `.channel`.

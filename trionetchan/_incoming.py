@@ -138,7 +138,7 @@ class Incoming(Generic[T]):
         self.undelivered = 0  # what had arrived and was not delivered when the channel ended
 
     def __repr__(self) -> str:
-        return f"<incoming channel {self.name!r} of {self.codec.schema}>"
+        return f"incoming {self.name!r}: {self.codec.schema}"
 
     # Peers
 

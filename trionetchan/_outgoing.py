@@ -157,7 +157,7 @@ class Outgoing(Generic[T]):
         self.untold = 0  # of those, dropped by peers and not told by a drain yet
 
     def __repr__(self) -> str:
-        return f"<outgoing channel {self.name!r} of {self.codec.schema}>"
+        return f"outgoing {self.name!r}: {self.codec.schema}"
 
     # The pump
 
