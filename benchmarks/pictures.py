@@ -1,5 +1,8 @@
 """The pictures, drawn from results. Needs matplotlib."""
 
+# pyright: reportUnknownMemberType=false
+# matplotlib leaves the keyword arguments of its methods without types.
+
 from __future__ import annotations
 
 import statistics
@@ -9,18 +12,18 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from .cases import SWEEPS, Measured
-from .peers import OURS, PEERS
+from .peers import LOCAL, OURS, PEERS
 from .results import Results, Spread
 
 __all__ = ["draw"]
 
 mpl.use("agg")
 
-OUR_COLOUR = "tab:orange"
+OUR_COLOUR = "black"
 THEIR_COLOUR = "tab:blue"
-SECOND_COLOUR = "lightsteelblue"
 
 
 def draw(results: Results, directory: Path) -> list[Path]:
@@ -74,6 +77,7 @@ def _windows(results: Results) -> Figure | None:
         else:
             _curve(axes, points, curve)
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("window")
     axes.set_ylabel("thousand integers/s")
@@ -89,7 +93,7 @@ def _scaling(results: Results) -> Figure | None:
     for name, axes in zip(names, all_axes, strict=True):
         for curve, points in results.sweeps[name].curves(SWEEPS[name]).items():
             _curve(axes, points, curve)
-        axes.set_xscale("log")
+        _logarithmic(axes)
         axes.set_ylim(bottom=0)
         axes.set_xlabel({"importers": "importers of one name", "channels": "channels on one connection"}[name])
         axes.set_ylabel("thousand integers/s")
@@ -108,19 +112,27 @@ def _of_peers(results: Results, suffix: str) -> dict[str, list[Measured]]:
     return measured
 
 
-def _bars(axes: Axes, spreads: dict[str, Spread], colour: str, label: str | None = None) -> None:
-    names = list(spreads)
-    axes.barh(
-        names,
-        [spread.median for spread in spreads.values()],
-        xerr=(
-            [spread.median - spread.low for spread in spreads.values()],
-            [spread.high - spread.median for spread in spreads.values()],
-        ),
-        color=[OUR_COLOUR if name == OURS and label is None else colour for name in names],
-        error_kw={"elinewidth": 0.8, "ecolor": "dimgrey"},
-        label=label,
-    )
+def _dots(axes: Axes, spreads: dict[str, Spread], marker: str, label: str) -> None:
+    """A dot for each peer, with its spread: on a logarithmic axis, where bars would have no honest length."""
+    for number, (name, spread) in enumerate(spreads.items()):
+        axes.errorbar(
+            spread.median,
+            number,
+            xerr=[[spread.median - spread.low], [spread.high - spread.median]],
+            marker=marker,
+            color=OUR_COLOUR if name == OURS else THEIR_COLOUR,
+            elinewidth=0.8,
+            label=label if name != OURS else None,
+        )
+    axes.set_yticks(range(len(spreads)), [f"{name} (one process)" if name == LOCAL else name for name in spreads])
+    axes.grid(axis="y", linewidth=0.3)
+    _logarithmic(axes)
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _throughput(results: Results) -> Figure | None:
@@ -132,8 +144,7 @@ def _throughput(results: Results) -> Figure | None:
         for name, all_of_it in measured.items()
     }
     figure, (axes,) = _figure()
-    _bars(axes, dict(sorted(rates.items(), key=lambda item: item[1].median)), THEIR_COLOUR)
-    axes.set_xscale("log")
+    _dots(axes, dict(sorted(rates.items(), key=lambda item: item[1].median)), "o", "")
     axes.set_xlabel("thousand integers/s, one by one (median, lowest and highest)")
     return figure
 
@@ -153,11 +164,11 @@ def _latency(results: Results) -> Figure | None:
         }
 
     figure, (axes,) = _figure()
-    _bars(axes, at(99), SECOND_COLOUR, "99 % of the round trips take less")
-    _bars(axes, at(50), THEIR_COLOUR, "half of them")
-    axes.set_xscale("log")
+    _dots(axes, at(50), "o", "half of the round trips take less")
+    _dots(axes, at(99), "|", "99 %")
     axes.set_xlabel("µs")
-    axes.legend(frameon=False)
+    handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    axes.legend(handles.values(), handles.keys(), frameon=False)
     return figure
 
 

@@ -6,6 +6,7 @@ input. Whatever comes out is a line of JSON.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import sys
@@ -23,6 +24,7 @@ def main(role: str, module: str, text: str) -> None:
     work = Work.from_json(text)
     try:
         peer: Any = importlib.import_module(module)
+        gc.collect()  # of what the imports left; it stays switched on for all
         if hasattr(peer, "become"):
             peer.become(role, work)  # does not return
         if role == "serve":

@@ -22,18 +22,24 @@ def report(console: rich.console.Console, results: Results, earlier: Results | N
     console.print(
         f"{here.date}  {here.python}, {here.system}, {here.processors} × {here.processor}, load {here.load[0]:.1f}"
     )
-    console.print(", ".join(f"{name} {version}" for name, version in here.versions.items()))
+    console.print(", ".join(f"{name} {version}" for name, version in here.versions.items()), soft_wrap=True)
     if results.quick:
         console.print("A quick run: it shows that everything works, its numbers mean little.")
+    if earlier is not None:
+        console.print(f"× earlier: how many times what it was on {earlier.surroundings.date}")
+        if earlier.quick != results.quick:
+            console.print("One of the two was a quick run: they do not compare well.")
     if results.cases:
+        console.print("\nBeside the baseline, pair by pair: medians, lowest and highest.")
         console.print(_ratios(results, earlier))
+        console.print("Processor time for each value, in µs: the process that serves + the one that connects.")
         console.print(_processor_time(results, earlier))
     for name, sweep in results.sweeps.items():
         for curve, points in sweep.curves(SWEEPS[name]).items():
             rates = ", ".join(f"{x:,}: {spread.median / 1000:,.1f}" for x, spread in points)
             console.print(f"{SWEEPS[name].title}, {curve} (thousand/s): {rates}")
     for name, reason in results.skipped().items():
-        console.print(f"{name}: skipped: {reason}")
+        console.print(f"{name}: skipped: {reason}", soft_wrap=True)
 
 
 def list_cases(console: rich.console.Console) -> None:
@@ -48,7 +54,7 @@ def list_cases(console: rich.console.Console) -> None:
 
 
 def _ratios(results: Results, earlier: Results | None) -> rich.table.Table:
-    table = rich.table.Table("case", title="beside the baseline, pair by pair: median (lowest to highest)", box=_BOX)
+    table = rich.table.Table("case", box=rich.box.SIMPLE_HEAD)
     for heading in ("trionetchan", "baseline", "ratio", "spread", "goal", "stretch"):
         table.add_column(heading, justify="right")
     table.add_column("")
@@ -79,8 +85,7 @@ def _ratios(results: Results, earlier: Results | None) -> rich.table.Table:
 
 def _processor_time(results: Results, earlier: Results | None) -> rich.table.Table:
     """It says more than a rate where the machine is busy with other things."""
-    title = "processor time for each value, µs: the process that serves + the one that connects"
-    table = rich.table.Table("case", title=title, box=_BOX)
+    table = rich.table.Table("case", box=rich.box.SIMPLE_HEAD)
     for heading in ("trionetchan", "baseline", "ratio of sums"):
         table.add_column(heading, justify="right")
     if earlier is not None:
@@ -95,9 +100,6 @@ def _processor_time(results: Results, earlier: Results | None) -> rich.table.Tab
             cells.append(f"{sum(ours) / sum(before):.2f}" if sum(before := _times(old.subject)) else "")
         table.add_row(*cells)
     return table
-
-
-_BOX = rich.box.SIMPLE_HEAD
 
 
 def _by_quantity(results: Results | None, case: Case) -> dict[Quantity, Figure]:

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import cattrs
@@ -159,5 +159,4 @@ class Work:
 
     @staticmethod
     def from_json(text: str) -> Work:
-        fields = cast("dict[str, Any]", json.loads(text))
-        return Work(**fields | {"task": Task(fields["task"]), "kind": Kind(fields["kind"])})
+        return cattrs.structure(json.loads(text), Work)

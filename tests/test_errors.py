@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -10,7 +11,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from support import connect, connected, put, serve_tcp, take_all
+from support import connect, connected, put, serve_tcp, take_all, until
 
 import trionetchan
 from trionetchan import (
@@ -262,6 +263,43 @@ async def test_lost_connection_is_raised_lone_out_of_the_block(nursery: trio.Nur
             receive = await importer.open_receive_channel("jobs", int)
             await send.send(1)
             assert await receive.receive() == 1
+
+
+@pytest.mark.promise(28, 31)
+@pytest.mark.parametrize("doing", ["send", "sync", "drain", "receive", "import"])
+async def test_lost_connection_is_lone_whatever_the_body_does(nursery: trio.Nursery, doing: str) -> None:
+    """At any moment: no end of the body's breaks while it runs, and no call raises another error than the block's."""
+
+    async def trial(moment: int) -> None:
+        async with open_exporter() as exporter:
+            exporter.open_send_channel("jobs", int)
+            exporter.open_receive_channel("results", int, max_buffer_size=1000)
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(exporter.serve_stream, theirs)
+
+            async def cut() -> None:
+                for _ in range(moment):
+                    await trio.lowlevel.checkpoint()
+                await (ours if moment % 2 else theirs).aclose()
+
+            async with open_importer(ours) as importer:
+                send = await importer.open_send_channel("results", int, window=4)
+                receive = await importer.open_receive_channel("jobs", int)
+                nursery.start_soon(cut)
+                while True:
+                    if doing == "receive":
+                        await receive.receive()
+                    elif doing == "import":
+                        with contextlib.suppress(NoSuchChannelError):
+                            await importer.open_receive_channel("nothing", int)
+                    else:
+                        await send.send(1)
+                        if doing != "send":
+                            await getattr(importer, doing)()
+
+    for moment in range(40):
+        with pytest.raises(ConnectionLostError):
+            await trial(moment)
 
 
 @pytest.mark.promise(31)
@@ -939,6 +977,22 @@ async def test_leaving_with_an_open_end_is_a_crash_not_a_finish(nursery: trio.Nu
         async with connect(nursery, exporter) as importer:
             nursery.start_soon(put, await importer.open_send_channel("results", int), [2])
             assert await take_all(results) == [2]
+
+
+@pytest.mark.promise(23, 29)
+async def test_orphan_is_adopted_while_its_values_wait(nursery: trio.Nursery) -> None:
+    """The values of the importer that crashed are still to be delivered when the next one comes."""
+    async with open_exporter() as exporter:
+        results = exporter.open_receive_channel("results", int)
+        async with connect(nursery, exporter) as importer:
+            send = await importer.open_send_channel("results", int)
+            for value in range(3):
+                await send.send(value)
+            await until(lambda: importer.statistics().channels["results"].sent == 3)
+        await until(lambda: exporter.statistics().connections == 0)
+        async with connect(nursery, exporter) as importer:
+            nursery.start_soon(put, await importer.open_send_channel("results", int), [3])
+            assert await take_all(results) == [0, 1, 2, 3]
 
 
 @pytest.mark.promise(26)

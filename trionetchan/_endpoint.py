@@ -122,6 +122,9 @@ class Endpoint:
             self._calls.add(scope)
             try:
                 yield
+            except NetchanError:
+                self._check_open()  # what ended the block comes first
+                raise
             finally:
                 self._calls.discard(scope)
         if scope.cancelled_caught:
@@ -285,12 +288,14 @@ def check_name(name: str) -> None:
         raise ValueError(f"expected a channel name of 1 to {MAX_NAME} printable bytes, got {name[:80]!r}")
 
 
-def whole_number(what: str, value: object, least: int | None) -> None:
-    """`TypeError` unless it is an int; `ValueError` below `least`."""
+def whole_number(what: str, value: object, least: int | None, most: int | None = None) -> None:
+    """`TypeError` unless it is an int; `ValueError` below `least` or above `most`."""
     if type(value) is not int:
         raise TypeError(f"{what}: expected a whole number, got {value!r}")
     if least is not None and value < least:
         raise ValueError(f"{what}: expected at least {least}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{what}: expected at most {most}, got {value}")
 
 
 @attrs.frozen

@@ -29,6 +29,7 @@ from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
 from ._outgoing import Outgoing, SendLink
 from ._protocol.events import Accepted, Rejected
+from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role
 from ._statistics import Direction, ImporterStatistics
 from ._values import Codec
@@ -260,7 +261,7 @@ class Importer(Endpoint):
         check_name(name)
         whole_number("window", window, None)
         if count is not None:
-            whole_number("count", count, 0)
+            whole_number("count", count, 0, MAX_COUNT)
         codec = codec_of(name, value_type)
         with self._call():
             self._check_name_free(name)
@@ -354,11 +355,11 @@ class Importer(Endpoint):
         name = channel.name
         self._retire(channel)
         if not channel.ended and not (channel.finished and channel.settled):
-            undelivered = channel.statistics().waiting
-            channel.abandon(message, by_peer=True)
-            if code is None:
+            if code is None:  # its end stays as it is until the body has unwound
                 self._fail(self._lost(name))
             else:
+                undelivered = channel.statistics().waiting
+                channel.abandon(message, by_peer=True)
                 kind, what = _BREAKS.get(code, (NetchanError, "the exporter closed it"))
                 detail = f" ({message})" if message else ""
                 self._tell(kind(f"{name}: {what}{detail}; {undelivered} values were not delivered", channel=name))

@@ -44,6 +44,7 @@ class ReceiveLink:
         self.id = channel_id
         self.window = connection.session.receiver(channel_id)
         self.adopted = False
+        self.orphaned = False
         self.left: Code | None = None  # how its sender closed
         self.lost = False
         self.refusal = ""  # why a value of it does not fit
@@ -167,6 +168,9 @@ class Incoming(Generic[T]):
         if code in (Code.HUNG_UP, Code.WITHDRAWN):
             link.closed = True
             self._discard(link)
+        if link.left is None:
+            link.orphaned = True  # at once, so that the next import adopts it while its values are still delivered
+            self._orphans += 1
         self._settle(link, message)
 
     def _discard(self, link: ReceiveLink) -> None:
@@ -192,7 +196,9 @@ class Incoming(Generic[T]):
         self.links.remove(link)
         by_receiver = code in (Code.COUNT_REACHED, Code.VALUE_REFUSED)
         link.close(code if by_receiver and code else Code.FINISHED, message if by_receiver else "")
-        if code in (Code.FINISHED, Code.COUNT_REACHED, Code.HUNG_UP):
+        if link.orphaned:
+            pass
+        elif code in (Code.FINISHED, Code.COUNT_REACHED, Code.HUNG_UP):
             self._shares -= 1
         elif code is Code.WITHDRAWN and not link.adopted:
             self._shares -= 1
@@ -200,7 +206,7 @@ class Incoming(Generic[T]):
         else:
             self._orphans += 1
         self._on_left(self, code, message)
-        if self._bound >= self._expected and not self._shares:
+        if self._bound >= self._expected and not self._shares and not self.links:
             self.finish(Code.FINISHED)
 
     def finish(self, code: Code, *, keep_end: bool = False) -> None:
@@ -355,7 +361,7 @@ class Incoming(Generic[T]):
         return ChannelStatistics(
             direction=Direction.RECEIVE,
             value_type=str(self.codec.schema),
-            peers=len(self.links),
+            peers=sum(not link.lost for link in self.links),
             received=self._received,
             dropped=self.dropped,
             bytes_received=self._bytes_received,

@@ -59,6 +59,8 @@ async def _serve_stream(
     async with send:
         for value in server.values():
             await send.send(value)
+        await exporter.drain("values")
+        server.stop()  # the end of many connections is not a cost of the values
     for end in idle:
         end.close()
 

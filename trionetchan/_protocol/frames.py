@@ -20,6 +20,7 @@ from ._cbor import ARRAY, BYTES, MAP, TEXT, UINT, Buffer, head, read_head, skip
 __all__ = [
     "DATA_OVERHEAD",
     "MAGIC",
+    "MAX_COUNT",
     "MAX_NAME",
     "MAX_SCHEMA",
     "VERSION",

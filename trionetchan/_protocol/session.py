@@ -206,6 +206,7 @@ class Session:
             channel.state = State.SENT
             self._make_ready(channel)
             return
+        assert channel.state is not State.ASKED  # that is what `reject` is for
         del self._channels[channel_id]
         self._acks.pop(channel_id, None)
         delivered = 0 if channel.receiver is None else channel.receiver.delivered
@@ -307,8 +308,6 @@ class Session:
     def _receive(self, frame: Frame) -> None:
         if self._peer is None and not isinstance(frame, Hello | Goodbye):
             raise ProtocolError(f"expected HELLO first, got {_name(frame)}")
-        if len(self._control) > MAX_ANSWERS:
-            raise ProtocolError(f"expected a peer that reads, got {len(self._control)} answers that wait for it")
         on_session = self._SESSION_FRAMES[self.role].get(type(frame))
         if on_session is not None:
             on_session(self, frame)
@@ -344,6 +343,8 @@ class Session:
             raise ProtocolError(f"expected the channel id {self._next_id} next, got {frame.channel}")
         if not frame.window:
             raise ProtocolError(f"expected a window of at least 1, got 0, on channel {frame.name!r}")
+        if len(self._control) > MAX_ANSWERS:
+            raise ProtocolError(f"expected a peer that reads, got {len(self._control)} answers that wait for it")
         self._next_id += 1
         if len(self._channels) >= self._limits.max_channels:
             message = f"{frame.name}: expected at most {self._limits.max_channels} channels at a time, got one more"
