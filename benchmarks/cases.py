@@ -148,7 +148,7 @@ GOALS = (
         _same(
             f"go-{window}",
             f"attrs values at window {window}; Go's netchan, structs, at the same",
-            Work(kind=Kind.RECORDS, count=50_000, window=window, buffer=window),
+            Work(kind=Kind.RECORDS, count=20_000 if window < 100 else 50_000, window=window, buffer=window),
             "go-netchan",
             _rate(1.0, 1.5),
         )
@@ -253,7 +253,12 @@ SWEEPS = {
             "integers by window and buffers",
             (
                 *(
-                    Point(f"buffers {buffer}", window, Run(OURS, Work(count=50_000, window=window, buffer=buffer)))
+                    Point(
+                        f"buffers {buffer}",
+                        window,
+                        # A small window is slow, and as slow over fewer values.
+                        Run(OURS, Work(count=min(1000 * window, 50_000), window=window, buffer=buffer)),
+                    )
                     for buffer in (0, 64, 1024)
                     for window in (1, 4, 16, 64, 256, 1024)
                 ),

@@ -43,11 +43,15 @@ class Plan:
     def work(self, run: Run) -> Run:
         return Run(run.peer, run.work.cut(DIVISOR)) if self.quick else run
 
+    @property
+    def rounds(self) -> int:
+        """How often a sweep is run: it is for a picture, and long."""
+        return min(self.pairs, 3)
+
     def runs(self) -> int:
         """How many measurements there are."""
-        return self.pairs * sum(
-            [1 if case.baseline is None else 2 for case in self.cases] + [len(sweep.points) for sweep in self.sweeps]
-        )
+        in_pairs = sum(1 if case.baseline is None else 2 for case in self.cases)
+        return self.pairs * in_pairs + self.rounds * sum(len(sweep.points) for sweep in self.sweeps)
 
 
 async def run(plan: Plan, results: Results, before: Callable[[str], object], after: Callable[[int], object]) -> None:
@@ -56,26 +60,27 @@ async def run(plan: Plan, results: Results, before: Callable[[str], object], aft
         result = results.cases[case.name] = CaseResult()
         runs = [case.subject] if case.baseline is None else [case.subject, case.baseline]
         into = [result.subject, result.baseline]
-        result.skipped = await _rounds(plan, case.name, runs, into, before, after)
+        result.skipped = await _rounds(plan, plan.pairs, case.name, runs, into, before, after)
     for sweep in plan.sweeps:
         swept = results.sweeps[sweep.name] = SweepResult([[] for _ in sweep.points])
         runs = [point.run for point in sweep.points]
-        swept.skipped = await _rounds(plan, sweep.name, runs, swept.points, before, after)
+        swept.skipped = await _rounds(plan, plan.rounds, sweep.name, runs, swept.points, before, after)
 
 
 async def _rounds(
     plan: Plan,
+    rounds: int,
     name: str,
     runs: list[Run],
     into: list[list[Measured]],
     before: Callable[[str], object],
     after: Callable[[int], object],
 ) -> str | None:
-    """Each of the runs in turn, as often as the plan says; returns why it stopped before the end, if it did."""
-    left = plan.pairs * len(runs)
+    """Each of the runs in turn, so many times; returns why it stopped before the end, if it did."""
+    left = rounds * len(runs)
     try:
         _expect_installed(run.peer for run in runs)
-        for _ in range(plan.pairs):
+        for _ in range(rounds):
             for run, measured in zip(runs, into, strict=False):
                 before(f"{name}: {run.peer}")
                 measured.append(await measure(plan.work(run)))
