@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .cases import SWEEPS, Measured
 from .peers import LOCAL, OURS, PEERS
@@ -93,7 +93,8 @@ def _scaling(results: Results) -> Figure | None:
     for name, axes in zip(names, all_axes, strict=True):
         for curve, points in results.sweeps[name].curves(SWEEPS[name]).items():
             _curve(axes, points, curve)
-        _logarithmic(axes)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_ylim(bottom=0)
         axes.set_xlabel({"importers": "importers of one name", "channels": "channels on one connection"}[name])
         axes.set_ylabel("thousand integers/s")
@@ -131,6 +132,7 @@ def _dots(axes: Axes, spreads: dict[str, Spread], marker: str, label: str) -> No
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 
@@ -185,8 +187,8 @@ def _distribution(results: Results) -> Figure | None:
         axes.plot(
             middle[:100], range(100), label=name, color=OUR_COLOUR if ours else None, linewidth=2.5 if ours else 1
         )
-    axes.set_xscale("log")
+    _logarithmic(axes)
     axes.set_xlabel("µs of a round trip")
     axes.set_ylabel("% take less")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return figure

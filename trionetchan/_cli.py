@@ -17,7 +17,7 @@ import rich.table
 import trio
 
 from . import _demo
-from ._errors import NetchanError
+from ._errors import ConnectionLostError, NetchanError
 
 __all__ = ["main"]
 
@@ -34,6 +34,8 @@ errors = rich.console.Console(highlight=False, markup=False, stderr=True)
 
 def main() -> int:
     """Runs the command that the arguments name; returns the exit status."""
+    # What the library warns of, workers that are gone and jobs left behind at an interrupt, is said here or meant.
+    logging.getLogger("trionetchan").setLevel(logging.ERROR)
     status: int | None = app()
     return status or 0
 
@@ -89,8 +91,6 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
 
 
 async def _demo_command(directory: Path | None, workers: int) -> int:
-    # What the library warns of, workers that are gone and jobs left behind at an interrupt, is said here or meant.
-    logging.getLogger("trionetchan").setLevel(logging.ERROR)
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
@@ -112,6 +112,8 @@ async def _demo_command(directory: Path | None, workers: int) -> int:
 async def _demo_worker_command(port: int) -> int:
     try:
         await _demo.run_worker(port)
+    except ConnectionLostError:
+        return 1  # the demo is over; if it is not, it says that this worker is gone
     except (NetchanError, OSError) as error:
         return _failed(str(error))
     return 0

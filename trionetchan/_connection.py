@@ -76,7 +76,8 @@ class Connection:
         self._over = trio.Event()
         self._wake = trio.lowlevel.ParkingLot()
         self._late = trio.lowlevel.ParkingLot()
-        self._acknowledging = False  # an acknowledgement waits for data to ride on
+        self.acknowledging = False
+        """Acknowledgements wait, for a moment, for data to ride along with."""
         self._heard = 0.0
         self._writing_since = math.inf
 
@@ -91,9 +92,10 @@ class Connection:
         """Tells what has been delivered on a channel: now, or with the next data, within `ACK_DELAY`."""
         self.session.acknowledge(channel_id)
         if now:
+            self.session.hurry()
             self.flush()
-        elif not self._acknowledging:
-            self._acknowledging = True
+        elif not self.acknowledging:
+            self.acknowledging = True
             self._late.unpark_all()
 
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
@@ -167,10 +169,11 @@ class Connection:
 
     async def _acknowledge_late(self) -> None:
         while True:
-            while not self._acknowledging:
+            while not self.acknowledging:
                 await self._late.park()
             await trio.sleep(ACK_DELAY)
-            self._acknowledging = False
+            self.acknowledging = False
+            self.session.hurry()
             self.flush()
 
     async def _read(self) -> None:

@@ -53,7 +53,7 @@ __all__ = [
     "work",
 ]
 
-PIECE = 256 * 2**10  # bytes of a file in one job, at most
+PIECE = 64 * 2**10  # bytes of a file in one job, at most
 WORD = re.compile(r"\w+")
 WORKER = (sys.executable, "-m", "trionetchan", "demo-worker")
 

@@ -20,7 +20,8 @@ from ._endpoint import Endpoint, check_name, codec_of, direction_of, mismatch, w
 from ._errors import ChannelNameInUseError, Code
 from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
-from ._outgoing import Outgoing, SendLink
+from ._links import SendLink
+from ._outgoing import Outgoing
 from ._protocol.events import ImportRequested
 from ._protocol.session import Role
 from ._statistics import Direction, ExporterStatistics

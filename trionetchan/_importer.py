@@ -27,7 +27,8 @@ from ._errors import (
 )
 from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
-from ._outgoing import Outgoing, SendLink
+from ._links import SendLink
+from ._outgoing import Outgoing
 from ._protocol.events import Accepted, Rejected
 from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role

@@ -56,9 +56,10 @@ class ReceiveLink:
     def undelivered(self) -> int:
         return self.window.received - self.window.delivered
 
-    def acknowledge(self, *, now: bool) -> None:
-        if not self.connection.lost and self.window.announced != self.window.delivered:
-            self.connection.acknowledge(self.id, now=now)
+    @property
+    def ending(self) -> bool:
+        """Whether something is to be done when its values are delivered."""
+        return self.left is not None or self.lost or bool(self.refusal)
 
     def close(self, code: Code, message: str = "") -> None:
         """The last word, with the final count of delivered values."""
@@ -285,19 +286,26 @@ class Incoming(Generic[T]):
                 break
             send, values = self._memory.send_nowait, self._values
             delivered = 0
+            full = gone = False
             try:
-                while values:
-                    send(values[0])
-                    values.popleft()
+                for value in values:
+                    send(value)
                     delivered += 1
             except trio.WouldBlock:
-                self._count(delivered)
-                break
+                full = True
             except (trio.BrokenResourceError, trio.ClosedResourceError):
+                gone = True
+            if delivered == len(values):
+                values.clear()
+            else:
+                for _ in range(delivered):
+                    values.popleft()
+            if delivered:
                 self._count(delivered)
+            if gone:
                 self.finish(Code.RECEIVER_GONE)
-                return
-            self._count(delivered)
+            if full or gone:
+                break
         if self._values:
             self._work.unpark_all()
 
@@ -307,15 +315,18 @@ class Incoming(Generic[T]):
         assert link is not None
         self._received += delivered
         link.window.deliver(delivered)
-        if link.refusal and not self._values:
+        if not link.ending and not link.window.exhausted:
+            # At once when the sender may soon wait for credit; else it has a moment to ride along with data.
+            if link.window.half_used:
+                link.connection.acknowledge(link.id, now=True)
+            elif not link.connection.acknowledging:
+                link.connection.acknowledge(link.id, now=False)
+        elif link.refusal and not self._values:
             self._release(link, Code.VALUE_REFUSED, link.refusal)
         elif link.window.exhausted:
             self._release(link, Code.COUNT_REACHED)
         elif link.left is not None or link.lost:
             self._settle(link)
-        else:
-            # At once when the sender may be waiting for credit or for the end of a drain; else data may take it along.
-            link.acknowledge(now=link.window.half_used or not (self._values or self._arrived))
 
     def _next_batch(self) -> bool:
         """Decodes the next batch. Whether there was one."""

@@ -17,25 +17,24 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 import trio
 
-from ._connection import Connection
 from ._errors import Code, ConnectionLostError, LimitError, NetchanError, UnfitValue, ValuesDroppedError, ValueTypeError
 from ._limits import Limits
-from ._protocol._cbor import array_of, split_batch
-from ._protocol.window import Batch
+from ._links import SendLink, SendLinks
+from ._protocol._cbor import array_of
 from ._statistics import ChannelStatistics, Direction
 from ._values import Codec
 
-__all__ = ["Outgoing", "SendLink", "values_dropped"]
+__all__ = ["Outgoing", "values_dropped"]
 
 T = TypeVar("T")
 
 RUN = 16  # values dealt to one of several peers before the next is looked at
-NAP = 0.001  # seconds
+NAP = 0.001  # seconds that a batch may take to fill
 BATCH_SIZE = 64 * 2**10  # bytes of payload above which a batch is split, so that bytes of credit need not be large
 
 logger = logging.getLogger("trionetchan")
@@ -62,49 +61,6 @@ class _Sync:
     changed: trio.Event = attrs.field(factory=trio.Event)
 
 
-class SendLink:
-    """One peer that is bound to an outgoing channel."""
-
-    def __init__(self, outgoing: Outgoing[Any], connection: Connection, channel_id: int) -> None:
-        self.connection = connection
-        self.id = channel_id
-        self.window = connection.session.sender(channel_id)
-        self.closing = False
-        self._refusal: tuple[Code, str] | None = None
-        self._outgoing = outgoing
-        connection.bindings[channel_id] = self
-
-    def send(self, payload: bytes, count: int, origin: object) -> None:
-        self.connection.session.send(self.id, Batch(payload, count, origin))
-        self.connection.flush()
-
-    def close(self, code: Code, message: str = "") -> None:
-        """Nothing more will come. The peer has the last word."""
-        if not self.closing:
-            self.closing = True
-            if code is Code.LIMIT:
-                self._refusal = code, message
-            if not self.connection.lost:
-                self.connection.session.close(self.id, code, message)
-                self.connection.flush()
-
-    def on_values(self, payload: bytes, count: int) -> None:
-        raise AssertionError("a sender receives no values")
-
-    def on_acknowledged(self, count: int) -> None:
-        self._outgoing.acknowledged_by(self, count)
-
-    def on_closed(self, code: Code, message: str, count: int) -> None:
-        self.closing = True
-        self.connection.bindings.pop(self.id, None)
-        self._outgoing.acknowledged_by(self, count)
-        self._outgoing.detach(self, *(self._refusal or (code, message)))
-
-    def on_lost(self) -> None:
-        self.closing = True
-        self._outgoing.detach(self, None, "the connection was lost")
-
-
 class Outgoing(Generic[T]):
     """One outgoing channel. `on_detached` is told of each peer that went: its last word, or None for a lost one."""
 
@@ -123,7 +79,7 @@ class Outgoing(Generic[T]):
         self.name = name
         self.codec = codec
         self.window = window
-        self.links: list[SendLink] = []
+        self.links = SendLinks()
         self.finished = False  # nothing more will be taken from the local end
         self.ended = False  # hung up, or without its peer: what is left is dropped
         self.closed = trio.Event()  # the pump has ended and the local end is closed
@@ -145,6 +101,7 @@ class Outgoing(Generic[T]):
         self._syncs: list[_Sync] = []
         # Where a value can be, from the local end to a peer
         self._taken: list[T] = []
+        self._batch_count = RUN  # values that make a batch of about `BATCH_SIZE`, as far as the last one tells
         self._order = 0  # of the next value to be encoded
         self._waiting: list[_Waiting] = []  # a heap
         self.unacknowledged = 0
@@ -188,51 +145,57 @@ class Outgoing(Generic[T]):
                 await self._credit.park()
                 continue
             if not self._take(room) and not self.finished:
-                await self._receive()  # a lone value goes at once
+                await self._receive(1)  # a lone value goes at once
             elif not self.finished:
                 await self._gather(room)
             self._deal()
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _gather(self, room: int) -> None:
-        """Lets a busy sender fill a batch."""
-        enough = min(room, self._enough())
-        if self._streaming and len(self._taken) < enough:
-            with trio.move_on_after(NAP):
-                if self._naps:
-                    await trio.sleep_forever()
-                while len(self._taken) < enough and not self.finished:
-                    await self._receive()
-            self._take(room)
-        idle = 0
-        while len(self._taken) < enough and idle < 2 and not self.finished:
-            before = len(self._taken)
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            self._take(room)
-            idle = idle + 1 if len(self._taken) == before else 0
-        self._streaming = len(self._taken) >= enough
+        """Lets a busy sender fill a batch: half a window, so that one half is on its way while the other is filled.
 
-    def _enough(self) -> int:
-        return max(1, min((link.window.window for link in self.links), default=1) // 4)
+        A batch costs as much as a hundred values, and so does finding nothing to take. So it depends on how the last
+        batch came about. Where it was filled, the sender is taken to be streaming: the pump sleeps for `NAP`, if the
+        local end can hold meanwhile what comes, or waits in `receive`, for `NAP` at most in all. Where it was not, the
+        pump only looks again as long as each turn of the scheduler brings something, but for one.
+        """
+        link = self.links.next()
+        enough = min(room, link.window.window // 2 if link is not None else 1)
+        if self._streaming and self._naps:
+            if len(self._taken) < enough:
+                await trio.sleep(NAP)
+                self._take(room)
+        elif self._streaming:
+            with trio.CancelScope(deadline=trio.current_time() + NAP):
+                await self._receive(enough)
+        else:
+            idle = 0
+            while len(self._taken) < enough and idle < 2 and not self.finished:
+                before = len(self._taken)
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                self._take(room)
+                idle = idle + 1 if len(self._taken) == before else 0
+        self._streaming = len(self._taken) >= min(enough, RUN)
 
-    async def _receive(self) -> None:
-        """Waits for one value; it is recorded before anything else can happen."""
+    async def _receive(self, enough: int) -> None:
+        """Waits for values until `enough` are taken; each is recorded before anything else can happen."""
+        receive, taken = self._end.receive, self._taken
+        before = len(taken)
         self._receiving = True
         try:
-            self._record(await self._end.receive())
-        except trio.EndOfChannel:
-            self.finished = True
-        except trio.ClosedResourceError:
-            self.finished = True  # closed by the program, which handed it over
+            while len(taken) < enough:
+                taken.append(await receive())
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            self.finished = True  # all send ends are closed; or the program has closed this one, which it handed over
         except Exception as error:
             self._on_failure(error)
             self.abandon("the program failed")
         finally:
             self._receiving = False
+            self._has_taken(len(taken) - before)
 
-    def _record(self, value: T) -> None:
-        self._taken.append(value)
-        self._left -= 1
+    def _has_taken(self, count: int) -> None:
+        self._left -= count
         if not self._left:
             self.finished = True
 
@@ -249,9 +212,7 @@ class Outgoing(Generic[T]):
             pass
         except (trio.EndOfChannel, trio.ClosedResourceError):
             self.finished = True
-        self._left -= len(self._taken) - before
-        if not self._left:
-            self.finished = True
+        self._has_taken(len(self._taken) - before)
         return bool(self._taken)
 
     def _close_memory(self) -> None:
@@ -267,62 +228,61 @@ class Outgoing(Generic[T]):
     # Dealing
 
     def _room(self) -> int:
-        """How many values may be taken now: as many as one peer can have at once."""
-        if self._waiting:
-            return 0
-        link = self._pick()
+        """How many values may be taken now: as many as one peer can have at once.
+
+        A remainder of the window is not worth a batch while the peer has most of it: its acknowledgements come.
+        """
+        link = None if self._waiting else self.links.next()
         if link is None:
             return 0
-        return link.window.credit if len(self.links) == 1 else min(RUN, link.window.credit)
-
-    def _pick(self, size: int = 0, count: int = 1) -> SendLink | None:
-        """The peer that gets the next batch: of those with credit for it, the one with the fewest unacknowledged."""
-        best = None
-        for link in self.links:
-            if link.closing or link.window.credit <= 0 or not link.window.fits(size, count):
-                continue
-            if best is None or link.window.unacknowledged < best.window.unacknowledged:
-                best = link
-        return best
+        window = link.window
+        if window.credit < window.window // 4 and window.unacknowledged > window.window // 2:
+            return 0
+        most = self._left + len(self._taken) if len(self.links) == 1 else RUN
+        return min(window.credit, self._batch_count, most)
 
     def _deal(self) -> None:
         """Gives what waits, and then what was taken, to peers, as far as their credit goes."""
         self._deal_waiting()
         while self._taken:
-            link = None if self._waiting else self._pick()
-            count = len(self._taken)
+            link = None if self._waiting else self.links.next()
+            count = min(len(self._taken), self._batch_count)
             if link is not None:
-                count = min(count, link.window.credit) if len(self.links) == 1 else min(count, link.window.credit, RUN)
+                count = min(count, link.window.credit, sys.maxsize if len(self.links) == 1 else RUN)
             values = self._taken[:count]
             del self._taken[:count]
             payload = self._encode(values)
             if payload is None:
                 return
+            self._batch_count = max(1, BATCH_SIZE * count // len(payload))
             first = self._order
             self._order += count
             if link is not None and self._may_go(link, payload, count):
-                link.send(payload, count, first)
+                self._send(link, payload, count, first)
                 self._sent += count
-                self.unacknowledged += count
-                self._bytes_sent += len(payload)
             else:
-                for order, item in enumerate(split_batch(payload), first):
+                items = [payload[1:]] if count == 1 else [self.codec.encode([value])[1:] for value in values]
+                for order, item in enumerate(items, first):
                     heapq.heappush(self._waiting, _Waiting(order, item))
                 self._deal_waiting()
         self._tell_end()
 
+    def _send(self, link: SendLink, payload: bytes, count: int, origin: object) -> None:
+        link.send(payload, count, origin)
+        self.links.changed(link)
+        self.unacknowledged += count
+        self._bytes_sent += len(payload)
+
     def _may_go(self, link: SendLink, payload: bytes, count: int) -> bool:
-        if len(payload) > BATCH_SIZE and count > 1:
+        if count > 1 and len(payload) > 4 * BATCH_SIZE:
             return False
-        if len(payload) > link.connection.session.max_value_size:
-            return False
-        return link.window.fits(len(payload), count)
+        return len(payload) <= link.connection.session.max_value_size and link.window.fits(len(payload), count)
 
     def _deal_waiting(self) -> None:
         """Gives values that wait to peers, in order, as many at a time as fit."""
         waiting = self._waiting
         while waiting:
-            link = self._pick(len(waiting[0].payload) + 1)
+            link = self.links.next_for(len(waiting[0].payload) + 1)
             if link is None:
                 return
             limit = link.connection.session.max_value_size
@@ -336,13 +296,10 @@ class Outgoing(Generic[T]):
                 if size > BATCH_SIZE or not link.window.fits(size, len(run) + 1):
                     break
                 run.append(heapq.heappop(waiting))
-            payload = array_of([value.payload for value in run])
-            link.send(payload, len(run), run)
+            self._send(link, array_of([value.payload for value in run]), len(run), run)
             again = sum(value.sent for value in run)
             self._redelivered += again
             self._sent += len(run) - again
-            self.unacknowledged += len(run)
-            self._bytes_sent += len(payload)
 
     def _encode(self, values: list[T]) -> bytes | None:
         """The payload; or None when a value does not fit: those before it are sent, and the program is told."""
@@ -356,7 +313,7 @@ class Outgoing(Generic[T]):
         failure: NetchanError | None = None
         for value in values:
             try:
-                item = split_batch(self.codec.encode([value]))[0]
+                item = self.codec.encode([value])[1:]  # behind the array's head
             except UnfitValue as error:
                 failure = ValueTypeError(f"{self.name}: {error}", channel=self.name)
                 break
@@ -382,12 +339,13 @@ class Outgoing(Generic[T]):
 
     def attach(self, link: SendLink) -> None:
         """One more peer to deal to."""
-        self.links.append(link)
+        self.links.add(link)
         self._progress()
 
     def acknowledged_by(self, link: SendLink, count: int) -> None:
         self._acknowledged += count
         self.unacknowledged -= count
+        self.links.changed(link)
         for sync in self._syncs:
             if sync.targets.get(link, math.inf) <= link.window.acknowledged:
                 del sync.targets[link]
@@ -467,7 +425,7 @@ class Outgoing(Generic[T]):
         """Ends the channel: peers are told, and what was not delivered is dropped once they have said how much was."""
         if not self.ended:
             self.abandon("it was hung up")
-            for link in self.links:
+            for link in list(self.links):
                 link.close(Code.HUNG_UP)
 
     def abandon(self, reason: str, *, by_peer: bool = False) -> None:

@@ -116,6 +116,7 @@ class Session:
         self._control: list[bytes] = [MAGIC, encode(Hello(VERSION, self._parameters()))]
         self._pong: Pong | None = None
         self._acks: dict[int, ReceiveWindow] = {}
+        self._hurried = False
         self._ready: deque[_Channel] = deque()
 
     def _parameters(self) -> dict[str, int]:
@@ -185,10 +186,16 @@ class Session:
         self._make_ready(channel)
 
     def acknowledge(self, channel_id: int) -> None:
-        """Tells the sender what has been delivered by now, and grants what that frees."""
+        """Tells the sender what has been delivered by now, and grants what that frees: along with what else is sent,
+        or after `hurry`.
+        """
         receiver = self._channels[channel_id].receiver
         assert receiver is not None
         self._acks[channel_id] = receiver
+
+    def hurry(self) -> None:
+        """Acknowledgements do not wait for something to ride along with."""
+        self._hurried = True
 
     def close(self, channel_id: int, code: Code, message: str = "") -> None:
         """Closes this side of the channel; a channel that is closed already stays so.
@@ -226,8 +233,10 @@ class Session:
 
     @property
     def must_answer(self) -> bool:
-        """Whether there is something to say that does not wait for data to ride on."""
-        return not self.gone and bool(self._control or self._ready or self._pong or self._goodbye)
+        """Whether there is something to say that does not wait."""
+        if self.gone:
+            return False
+        return bool(self._control or self._ready or self._pong or self._goodbye or (self._hurried and self._acks))
 
     @property
     def gone(self) -> bool:
@@ -236,7 +245,7 @@ class Session:
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """The next pieces to send, in order, about 128 KiB in all; empty when there is nothing to say."""
-        if self.gone:
+        if not self.must_answer:
             return []
         pieces: list[bytes | memoryview] = list(self._control)
         self._control.clear()
@@ -246,6 +255,7 @@ class Session:
         for channel_id, receiver in self._acks.items():
             pieces.append(encode(Ack(channel_id, *receiver.announce())))
         self._acks.clear()
+        self._hurried = False
         size = sum(map(len, pieces))
         while self._ready and size < WRITE_SIZE:
             channel = self._ready.popleft()

@@ -196,10 +196,10 @@ class ReceiveWindow:
 
     @property
     def half_used(self) -> bool:
-        """Whether the sender should be told of deliveries now, before it runs out of credit."""
-        values = self.delivered - self.announced
-        bytes_ = self._bytes_delivered + self._byte_window - self._byte_limit
-        return 2 * values >= self._window or 2 * bytes_ >= self._byte_window
+        """Whether the sender should be told of deliveries now, before it runs out of credit of either kind."""
+        if 2 * (self.delivered - self.announced) >= self._window:
+            return True
+        return 2 * (self._bytes_delivered + self._byte_window - self._byte_limit) >= self._byte_window
 
     def announce(self) -> tuple[int, int, int]:
         """Delivered values, and the limits that go with them, for an ACK."""
