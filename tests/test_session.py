@@ -337,6 +337,7 @@ class Pair(RuleBasedStateMachine):
             channel.receive_window.deliver(count)
             if tell:
                 self.sessions[channel.receiver].acknowledge(channel.id)
+                self.sessions[channel.receiver].hurry()
 
     @rule(pick=picks, code=st.sampled_from(Code), message=st.sampled_from(["", "why"]))
     def close_the_receiver(self, pick: int, code: Code, message: str) -> None:
@@ -1115,6 +1116,7 @@ def test_frames_behind_a_goodbye_or_a_violation_are_not_read(role: Role) -> None
 def test_a_session_that_left_reads_nothing_and_writes_its_queue_first(role: Role) -> None:
     session = receiving(role)
     session.acknowledge(0)
+    session.hurry()
     session.ping(3)
     session.leave(Code.FINISHED, "done")
     session.leave(Code.LIMIT, "again")
@@ -1147,6 +1149,7 @@ def test_nothing_is_written_behind_a_goodbye(role: Role) -> None:
     assert said(session) == [Goodbye(Code.FINISHED, "")]
     session.ping(1)
     session.acknowledge(0)
+    session.hurry()
     session.close(0, Code.FINISHED)
     session.leave(Code.LIMIT)
     assert not session.must_answer
@@ -1164,6 +1167,7 @@ def test_a_receivers_close_takes_its_acknowledgement_along(role: Role) -> None:
     feed(session, Data(0, 0, False, b"\x81\x00"))
     session.receiver(0).deliver(1)
     session.acknowledge(0)
+    session.hurry()
     session.close(0, Code.RECEIVER_GONE)
     assert said(session) == [Close(0, 1, Code.RECEIVER_GONE, "")]
 
@@ -1253,6 +1257,7 @@ class Shell:
                 session.receiver(event.channel).deliver(event.count)
                 if event.payload[-1] % 2:
                     session.acknowledge(event.channel)
+                    session.hurry()
             case Closed():
                 session.close(event.channel, Code.FINISHED)
             case _:

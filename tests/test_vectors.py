@@ -121,6 +121,7 @@ def command(session: Session, step: Vector) -> None:
             getattr(session, name)(**arguments)
         case "accept" | "reject" | "acknowledge" | "close" as name:
             getattr(session, name)(step["channel"], **arguments)
+            session.hurry()
         case name:
             raise AssertionError(f"no such command: {name}")
 

@@ -36,6 +36,7 @@ __all__ = ["Binding", "Connection", "Owner"]
 
 READ_SIZE = 256 * 2**10  # bytes
 ACK_DELAY = 0.002  # seconds
+ACK_TURNS = 3  # of the scheduler: a value wakes its receiver, that sends an answer, and the pump takes it
 
 
 class Binding(Protocol):
@@ -76,8 +77,7 @@ class Connection:
         self._over = trio.Event()
         self._wake = trio.lowlevel.ParkingLot()
         self._late = trio.lowlevel.ParkingLot()
-        self.acknowledging = False
-        """Acknowledgements wait, for a moment, for data to ride along with."""
+        self._acknowledging = False  # acknowledgements wait, for a moment, for data to ride along with
         self._heard = 0.0
         self._writing_since = math.inf
 
@@ -88,14 +88,14 @@ class Connection:
         """What the session has to say is written soon."""
         self._wake.unpark_all()
 
-    def acknowledge(self, channel_id: int, *, now: bool) -> None:
-        """Tells what has been delivered on a channel: now, or with the next data, within `ACK_DELAY`."""
+    def acknowledge(self, channel_id: int, *, soon: bool) -> None:
+        """Tells what has been delivered on a channel: within a few turns of the scheduler, or within `ACK_DELAY`."""
         self.session.acknowledge(channel_id)
-        if now:
+        if soon:
             self.session.hurry()
             self.flush()
-        elif not self.acknowledging:
-            self.acknowledging = True
+        elif not self._acknowledging:
+            self._acknowledging = True
             self._late.unpark_all()
 
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
@@ -153,6 +153,9 @@ class Connection:
         session = self.session
         try:
             while not session.gone:
+                if session.only_acknowledges:  # an answer of the program, if it comes at once, takes them along
+                    for _ in range(ACK_TURNS):
+                        await trio.lowlevel.cancel_shielded_checkpoint()
                 pieces = session.data_to_send()
                 if pieces:
                     self._writing_since = trio.current_time()
@@ -169,10 +172,10 @@ class Connection:
 
     async def _acknowledge_late(self) -> None:
         while True:
-            while not self.acknowledging:
+            while not self._acknowledging:
                 await self._late.park()
             await trio.sleep(ACK_DELAY)
-            self.acknowledging = False
+            self._acknowledging = False
             self.session.hurry()
             self.flush()
 

@@ -316,11 +316,9 @@ class Incoming(Generic[T]):
         self._received += delivered
         link.window.deliver(delivered)
         if not link.ending and not link.window.exhausted:
-            # At once when the sender may soon wait for credit; else it has a moment to ride along with data.
-            if link.window.half_used:
-                link.connection.acknowledge(link.id, now=True)
-            elif not link.connection.acknowledging:
-                link.connection.acknowledge(link.id, now=False)
+            # Soon when the sender may wait for credit, or for the last of its values; else there will be more to tell.
+            idle = not self._values and not self._arrived
+            link.connection.acknowledge(link.id, soon=idle or link.window.half_used)
         elif link.refusal and not self._values:
             self._release(link, Code.VALUE_REFUSED, link.refusal)
         elif link.window.exhausted:

@@ -239,6 +239,11 @@ class Session:
         return bool(self._control or self._ready or self._pong or self._goodbye or (self._hurried and self._acks))
 
     @property
+    def only_acknowledges(self) -> bool:
+        """Whether acknowledgements are all that there is to say."""
+        return self._hurried and not (self._control or self._ready or self._pong or self._goodbye)
+
+    @property
     def gone(self) -> bool:
         """Whether the goodbye has been handed out: nothing more will come."""
         return self.ended and self._goodbye is None
