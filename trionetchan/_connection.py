@@ -1,15 +1,24 @@
 """One stream and its tasks: a reader, a writer, and keepalive, around one session.
 
 The reader feeds the session and hands its events on, at once and without waiting: what arrives is bounded by credit, so
-nothing here needs to wait for the user's program. The writer is the only one who writes. Both are shielded from
-cancellation, since a cancelled `send_all` would leave a stream on which nothing can be said any more: being cancelled
-from outside means saying goodbye, which the deadline of the same scope bounds.
+nothing here needs to wait for the user's program. Both it and the writer are shielded from cancellation, since a
+cancelled `send_all` would leave a stream on which nothing can be said any more: being cancelled from outside means
+saying goodbye, which the deadline of the same scope bounds.
+
+What is to be said goes to the socket at once, while it takes it (`flush`): handing it to another task would cost a
+round trip a fifth of its time. Where the socket is full, and for every other kind of stream, it is the writer's.
+
+An acknowledgement that the sender may need for credit goes at once; one that is the last for now, within a few turns of
+the scheduler. But one for every value would cost as much as the values do. So while more is being delivered, and for a
+program that answers what it gets (its answers tell the peer more than an acknowledgement could), they are gathered for
+`ACK_DELAY`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -31,6 +40,7 @@ from ._protocol.events import (
     Violated,
 )
 from ._protocol.session import Role, Session
+from ._protocol.window import Batch
 
 __all__ = ["Binding", "Connection", "Owner"]
 
@@ -75,9 +85,17 @@ class Connection:
         self._owner = owner
         self._scope = trio.CancelScope(shield=True)
         self._over = trio.Event()
+        self._descriptor = _descriptor(stream)
+        self._rest: bytes | memoryview = b""  # of what was written at once
+        self._writer_waits = False  # it has nothing to do
+        self._reading = False  # what there is to say now, and what comes of the rest that was read, go together
         self._wake = trio.lowlevel.ParkingLot()
-        self._late = trio.lowlevel.ParkingLot()
-        self._acknowledging = False  # acknowledgements wait, for a moment, for data to ride along with
+        self._owes = trio.lowlevel.ParkingLot()
+        self._gathers = False  # acknowledgements
+        self._gathering = False
+        self._answered = False  # while acknowledgements waited
+        self._answers = False  # the program did so the last time
+        self._greeted = trio.Event()
         self._heard = 0.0
         self._writing_since = math.inf
 
@@ -85,18 +103,37 @@ class Connection:
         return f"<{self.session.role.value}'s connection over {self._stream!r}>"
 
     def flush(self) -> None:
-        """What the session has to say is written soon."""
-        self._wake.unpark_all()
+        """Writes what the session has to say: a portion at once, if it can; the writer does the rest."""
+        if self._writer_waits and not self._reading and self.session.must_answer:
+            if self._descriptor is not None:
+                data = b"".join(self.session.data_to_send())
+                try:
+                    written = os.write(self._descriptor(), data)
+                except OSError:  # it is full; or else the writer is told the same, and ends the connection
+                    written = 0
+                if written < len(data):
+                    self._rest = memoryview(data)[written:]
+                elif not self.session.must_answer and not self.session.gone:
+                    return
+            self._writer_waits = False
+            self._wake.unpark()
 
-    def acknowledge(self, channel_id: int, *, soon: bool) -> None:
-        """Tells what has been delivered on a channel: within a few turns of the scheduler, or within `ACK_DELAY`."""
+    def send(self, channel_id: int, batch: Batch) -> None:
+        """Sends values, for which there is credit."""
+        self.session.send(channel_id, batch)
+        self._answered = True
+        self.flush()
+
+    def acknowledge(self, channel_id: int, *, now: bool, last: bool) -> None:
+        """Tells what has been delivered on a channel. `last`: nothing more of it is there."""
         self.session.acknowledge(channel_id)
-        if soon:
+        gather = self._answers or not last
+        if now or (self._gathering and not gather):
             self.session.hurry()
             self.flush()
-        elif not self._acknowledging:
-            self._acknowledging = True
-            self._late.unpark_all()
+        else:
+            self._gathers = gather
+            self._owes.unpark()
 
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
         """Says goodbye, behind what is queued, for at most `goodbye_timeout`; then the connection ends."""
@@ -124,7 +161,7 @@ class Connection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._keep_alive)
-                    nursery.start_soon(self._acknowledge_late)
+                    nursery.start_soon(self._acknowledge)
                     async with trio.open_nursery() as both:
                         both.start_soon(self._write)
                         await self._read()
@@ -152,16 +189,15 @@ class Connection:
     async def _write(self) -> None:
         session = self.session
         try:
-            while not session.gone:
-                if session.only_acknowledges:  # an answer of the program, if it comes at once, takes them along
-                    for _ in range(ACK_TURNS):
-                        await trio.lowlevel.cancel_shielded_checkpoint()
-                pieces = session.data_to_send()
-                if pieces:
+            while self._rest or not session.gone:
+                data = self._rest or b"".join(session.data_to_send())
+                self._rest = b""
+                if data:
                     self._writing_since = trio.current_time()
-                    await self._stream.send_all(b"".join(pieces))
+                    await self._stream.send_all(data)
                     self._writing_since = math.inf
                 else:
+                    self._writer_waits = True
                     await self._wake.park()
             # The peer sees the end of what we say, while its last words are still read: closing a socket with unread
             # input would reset it, and that can destroy our goodbye on its way.
@@ -170,12 +206,18 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail(ConnectionLostError(f"expected a stream to write to, got: {_reason(error)}"))
 
-    async def _acknowledge_late(self) -> None:
+    async def _acknowledge(self) -> None:
         while True:
-            while not self._acknowledging:
-                await self._late.park()
-            await trio.sleep(ACK_DELAY)
-            self._acknowledging = False
+            await self._owes.park()
+            self._answered = False
+            if self._gathers:
+                self._gathering = True
+                await trio.sleep(ACK_DELAY)
+                self._gathering = False
+            else:
+                for _ in range(ACK_TURNS):
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+            self._answers = self._answered
             self.session.hurry()
             self.flush()
 
@@ -192,12 +234,13 @@ class Connection:
                 self._fail(ConnectionLostError("expected a goodbye, got the end of the stream"))
                 return
             self._heard = trio.current_time()
+            self._reading = True
             for event in self.session.receive_data(chunk):
                 self._dispatch(event)
+            self._reading = False
+            self.flush()
             if self.peer_left:
                 return
-            if self.session.must_answer:
-                self.flush()
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -224,14 +267,13 @@ class Connection:
                 self.leave()
                 self._lose()
             case Greeted():
-                self.flush()  # for keepalive, which waits for it
+                self._greeted.set()
 
     async def _keep_alive(self) -> None:
         """Asks a silent peer for a sign of life, and gives it up when none comes or when it takes nothing."""
         limits = self._limits
         with trio.move_on_after(limits.handshake_timeout):
-            while not self.session.greeted:
-                await self._wake.park()
+            await self._greeted.wait()
         if not self.session.greeted:
             self._fail(ConnectionLostError(f"expected a hello within {limits.handshake_timeout:g} s, got none"))
             return
@@ -264,6 +306,11 @@ class Connection:
         await trio.sleep(min(1.0, self._limits.keepalive))
         if sign() == before:
             self._fail(ConnectionLostError(f"expected {expected}, got none for {seconds:g} s"))
+
+
+def _descriptor(stream: trio.abc.Stream) -> Callable[[], int] | None:
+    """Where bytes for the stream can be written without waiting, if they can."""
+    return stream.socket.fileno if os.name == "posix" and isinstance(stream, trio.SocketStream) else None
 
 
 def _peer_name(stream: Any) -> str:

@@ -316,9 +316,8 @@ class Incoming(Generic[T]):
         self._received += delivered
         link.window.deliver(delivered)
         if not link.ending and not link.window.exhausted:
-            # Soon when the sender may wait for credit, or for the last of its values; else there will be more to tell.
-            idle = not self._values and not self._arrived
-            link.connection.acknowledge(link.id, soon=idle or link.window.half_used)
+            last = not self._values and not self._arrived
+            link.connection.acknowledge(link.id, now=link.window.half_used, last=last)
         elif link.refusal and not self._values:
             self._release(link, Code.VALUE_REFUSED, link.refusal)
         elif link.window.exhausted:

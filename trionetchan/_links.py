@@ -44,8 +44,7 @@ class SendLink:
         return not self.closing and self.window.credit > 0
 
     def send(self, payload: bytes, count: int, origin: object) -> None:
-        self.connection.session.send(self.id, Batch(payload, count, origin))
-        self.connection.flush()
+        self.connection.send(self.id, Batch(payload, count, origin))
 
     def close(self, code: Code, message: str = "") -> None:
         """Nothing more will come. The peer has the last word."""

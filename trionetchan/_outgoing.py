@@ -149,7 +149,8 @@ class Outgoing(Generic[T]):
             elif not self.finished:
                 await self._gather(room)
             self._deal()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            if self._streaming:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _gather(self, room: int) -> None:
         """Lets a busy sender fill a batch: half a window, so that one half is on its way while the other is filled.
@@ -236,10 +237,11 @@ class Outgoing(Generic[T]):
         if link is None:
             return 0
         window = link.window
-        if window.credit < window.window // 4 and window.unacknowledged > window.window // 2:
+        credit = window.credit
+        if credit < window.window // 4 and window.unacknowledged > window.window // 2:
             return 0
         most = self._left + len(self._taken) if len(self.links) == 1 else RUN
-        return min(window.credit, self._batch_count, most)
+        return min(credit, self._batch_count, most)
 
     def _deal(self) -> None:
         """Gives what waits, and then what was taken, to peers, as far as their credit goes."""

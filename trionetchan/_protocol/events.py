@@ -20,12 +20,12 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@attrs.define
 class Greeted:
     """The peer's hello has arrived; channels can be bound."""
 
 
-@attrs.frozen
+@attrs.define
 class ImportRequested:
     """The importer asks to bind a name: answer with `accept` or `reject`. `receives`: the importer is the receiver."""
 
@@ -36,7 +36,7 @@ class ImportRequested:
     schema: bytes
 
 
-@attrs.frozen
+@attrs.define
 class Accepted:
     """The exporter has agreed; `schema` describes its value type."""
 
@@ -44,7 +44,7 @@ class Accepted:
     schema: bytes
 
 
-@attrs.frozen
+@attrs.define
 class Rejected:
     """The exporter has refused; the channel id is gone."""
 
@@ -53,7 +53,7 @@ class Rejected:
     message: str
 
 
-@attrs.frozen
+@attrs.define
 class ValuesReceived:
     """A batch of `count` values has arrived whole."""
 
@@ -62,7 +62,7 @@ class ValuesReceived:
     count: int
 
 
-@attrs.frozen
+@attrs.define
 class Acknowledged:
     """The receiver has delivered `count` values more, or granted more credit."""
 
@@ -70,7 +70,7 @@ class Acknowledged:
     count: int
 
 
-@attrs.frozen
+@attrs.define
 class Closed:
     """The peer is done with the channel, or has withdrawn its import.
 
@@ -84,7 +84,7 @@ class Closed:
     count: int
 
 
-@attrs.frozen
+@attrs.define
 class PeerLeft:
     """The peer has said goodbye. No event follows."""
 
@@ -92,7 +92,7 @@ class PeerLeft:
     message: str
 
 
-@attrs.frozen
+@attrs.define
 class Violated:
     """The peer broke the protocol; it is being told. No event follows."""
 

@@ -60,6 +60,8 @@ def _expected(what: str, data: Buffer, position: int) -> ProtocolError:
 
 
 def _read_uint(data: Buffer, position: int) -> tuple[int, int]:
+    if (value := data[position]) < 24:
+        return value, position + 1
     major, value, end = read_head(data, position)
     if major != UINT:
         raise _expected("an unsigned integer", data, position)
@@ -195,7 +197,7 @@ class Frame:
     FIELDS: ClassVar[tuple[tuple[Reader, Writer], ...]]
 
 
-@attrs.frozen
+@attrs.define
 class Hello(Frame):
     """The first frame both ways. `parameters`: sizes in bytes, times in milliseconds."""
 
@@ -206,7 +208,7 @@ class Hello(Frame):
     parameters: dict[str, int]
 
 
-@attrs.frozen
+@attrs.define
 class Import(Frame):
     """An importer binds a name. `receives`: the importer is the receiver. `count`: values in all, or null."""
 
@@ -220,7 +222,7 @@ class Import(Frame):
     schema: bytes
 
 
-@attrs.frozen
+@attrs.define
 class Accept(Frame):
     """The exporter agrees. `window`: how many values it grants, where it receives, or will use, where it sends."""
 
@@ -231,7 +233,7 @@ class Accept(Frame):
     schema: bytes
 
 
-@attrs.frozen
+@attrs.define
 class Reject(Frame):
     """The exporter refuses the import; the connection goes on."""
 
@@ -242,7 +244,7 @@ class Reject(Frame):
     message: str
 
 
-@attrs.frozen
+@attrs.define
 class Data(Frame):
     """A batch of values or, with `more`, a fragment of one. `first`: the sequence number of the batch's first value."""
 
@@ -254,7 +256,7 @@ class Data(Frame):
     payload: Buffer
 
 
-@attrs.frozen
+@attrs.define
 class Ack(Frame):
     """Values delivered so far, and up to which count of values and of payload bytes may be sent. All only grow."""
 
@@ -269,7 +271,7 @@ class Ack(Frame):
 # 6 is SETTLE: acknowledgement by the program, value by value. Reserved.
 
 
-@attrs.frozen
+@attrs.define
 class Close(Frame):
     """One side is done with a channel. `count`: values sent, from its sender; values delivered, from its receiver."""
 
@@ -281,7 +283,7 @@ class Close(Frame):
     message: str
 
 
-@attrs.frozen
+@attrs.define
 class Ping(Frame):
     """Asks for a sign of life."""
 
@@ -290,7 +292,7 @@ class Ping(Frame):
     token: int
 
 
-@attrs.frozen
+@attrs.define
 class Pong(Frame):
     """The answer to a ping, with its token."""
 
@@ -299,7 +301,7 @@ class Pong(Frame):
     token: int
 
 
-@attrs.frozen
+@attrs.define
 class Goodbye(Frame):
     """The session ends. The last frame of a side."""
 

@@ -83,6 +83,8 @@ class State(enum.Enum):
     SETTLING = "settling"
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # Enum's own is a Python function, and a state is looked up for each frame
+
 
 @attrs.define(eq=False)
 class _Channel:
@@ -105,6 +107,7 @@ class Session:
     def __init__(self, role: Role, limits: Limits) -> None:
         self.role = role
         self._limits = limits
+        self._session_frames = self._SESSION_FRAMES[role]
         self._cutter = FrameCutter(limits.max_frame_size)
         self._channels: dict[int, _Channel] = {}
         self._next_id = 0
@@ -112,6 +115,7 @@ class Session:
         self._events: deque[Event] = deque()
         self.ended = False  # nothing more is taken from the peer
         self._goodbye: Goodbye | None = None
+        self.gone = False  # the goodbye has been handed out: nothing more will come
         # Written in this order; a channel has at most one place in each of the last two.
         self._control: list[bytes] = [MAGIC, encode(Hello(VERSION, self._parameters()))]
         self._pong: Pong | None = None
@@ -186,16 +190,14 @@ class Session:
         self._make_ready(channel)
 
     def acknowledge(self, channel_id: int) -> None:
-        """Tells the sender what has been delivered by now, and grants what that frees: along with what else is sent,
-        or after `hurry`.
-        """
+        """The sender is to be told, after `hurry`, what has been delivered, and granted what that frees."""
         receiver = self._channels[channel_id].receiver
         assert receiver is not None
         self._acks[channel_id] = receiver
 
     def hurry(self) -> None:
-        """Acknowledgements do not wait for something to ride along with."""
-        self._hurried = True
+        """Acknowledgements are due now."""
+        self._hurried = bool(self._acks)
 
     def close(self, channel_id: int, code: Code, message: str = "") -> None:
         """Closes this side of the channel; a channel that is closed already stays so.
@@ -227,6 +229,7 @@ class Session:
         """Says goodbye, behind all that is queued. Nothing is taken from the peer any more."""
         if not self.ended:
             self.ended = True
+            self.hurry()
             self._goodbye = Goodbye(code, message)
 
     # Bytes out
@@ -236,31 +239,22 @@ class Session:
         """Whether there is something to say that does not wait."""
         if self.gone:
             return False
-        return bool(self._control or self._ready or self._pong or self._goodbye or (self._hurried and self._acks))
-
-    @property
-    def only_acknowledges(self) -> bool:
-        """Whether acknowledgements are all that there is to say."""
-        return self._hurried and not (self._control or self._ready or self._pong or self._goodbye)
-
-    @property
-    def gone(self) -> bool:
-        """Whether the goodbye has been handed out: nothing more will come."""
-        return self.ended and self._goodbye is None
+        return bool(self._ready or self._hurried or self._control or self._pong or self._goodbye)
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """The next pieces to send, in order, about 128 KiB in all; empty when there is nothing to say."""
-        if not self.must_answer:
+        if self.gone:
             return []
         pieces: list[bytes | memoryview] = list(self._control)
         self._control.clear()
         if self._pong is not None:
             pieces.append(encode(self._pong))
             self._pong = None
-        for channel_id, receiver in self._acks.items():
-            pieces.append(encode(Ack(channel_id, *receiver.announce())))
-        self._acks.clear()
-        self._hurried = False
+        if self._hurried:
+            for channel_id, receiver in self._acks.items():
+                pieces.append(encode(Ack(channel_id, *receiver.announce())))
+            self._acks.clear()
+            self._hurried = False
         size = sum(map(len, pieces))
         while self._ready and size < WRITE_SIZE:
             channel = self._ready.popleft()
@@ -271,7 +265,7 @@ class Session:
                 self._ready.append(channel)
         if self._goodbye is not None and not self._ready:
             pieces.append(encode(self._goodbye))
-            self._goodbye = None
+            self.gone = True
         return pieces
 
     def _write(self, channel: _Channel, window: SendWindow, pieces: list[bytes | memoryview]) -> int:
@@ -323,7 +317,7 @@ class Session:
     def _receive(self, frame: Frame) -> None:
         if self._peer is None and not isinstance(frame, Hello | Goodbye):
             raise ProtocolError(f"expected HELLO first, got {_name(frame)}")
-        on_session = self._SESSION_FRAMES[self.role].get(type(frame))
+        on_session = self._session_frames.get(type(frame))
         if on_session is not None:
             on_session(self, frame)
             return
