@@ -314,13 +314,16 @@ class Incoming(Generic[T]):
         link = self._link
         assert link is not None
         self._received += delivered
-        link.window.deliver(delivered)
-        if not link.ending and not link.window.exhausted:
-            last = not self._values and not self._arrived
-            link.connection.acknowledge(link.id, now=link.window.half_used, last=last)
+        window = link.window
+        first = window.delivered == window.announced
+        window.deliver(delivered)
+        if not link.ending and not window.exhausted:
+            now, last = window.half_used, not self._values and not self._arrived
+            if now or first or last:  # not for each of those between
+                link.connection.acknowledge(link.id, now=now, last=last)
         elif link.refusal and not self._values:
             self._release(link, Code.VALUE_REFUSED, link.refusal)
-        elif link.window.exhausted:
+        elif window.exhausted:
             self._release(link, Code.COUNT_REACHED)
         elif link.left is not None or link.lost:
             self._settle(link)

@@ -127,6 +127,8 @@ class ReceiveWindow:
         self.delivered = 0
         self.announced = 0  # the count of delivered values that the sender has been told, and with it its limits
         self._bytes_delivered = 0
+        self._half_values = window / 2
+        self._half_bytes = byte_window / 2
         self._value_limit, self._byte_limit = self._limits()
         self._arrived: deque[tuple[int, int]] = deque()  # (end, size) of batches that are not delivered whole
         self._partial = bytearray()
@@ -197,14 +199,14 @@ class ReceiveWindow:
     @property
     def half_used(self) -> bool:
         """Whether the sender should be told of deliveries now, before it runs out of credit of either kind."""
-        if 2 * (self.delivered - self.announced) >= self._window:
-            return True
-        return 2 * (self._bytes_delivered + self._byte_window - self._byte_limit) >= self._byte_window
+        return self.delivered >= self._half_values or self._bytes_delivered >= self._half_bytes
 
     def announce(self) -> tuple[int, int, int]:
         """Delivered values, and the limits that go with them, for an ACK."""
         self.announced = self.delivered
         self._value_limit, self._byte_limit = self._limits()
+        self._half_values = self.delivered + self._window / 2
+        self._half_bytes = self._bytes_delivered + self._byte_window / 2
         return self.delivered, self._value_limit, self._byte_limit
 
     @property
