@@ -16,11 +16,9 @@ program that answers what it gets (its answers tell the peer more than an acknow
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 import trio
@@ -41,10 +39,10 @@ from ._protocol.events import (
 )
 from ._protocol.session import Role, Session
 from ._protocol.window import Batch
+from ._transport import LOST, Piece, transport_over
 
 __all__ = ["Binding", "Connection", "Owner"]
 
-READ_SIZE = 256 * 2**10  # bytes
 ACK_DELAY = 0.002  # seconds
 ACK_TURNS = 3  # of the scheduler: a value wakes its receiver, that sends an answer, and the pump takes it
 
@@ -79,14 +77,13 @@ class Connection:
         self.peer_left = False
         self.lost = False
         """Nothing can be sent to the peer any more."""
-        self.peer_name = _peer_name(stream)
-        self._stream = stream
+        self._transport = transport_over(stream)
+        self.peer_name = self._transport.peer_name
         self._limits = limits
         self._owner = owner
         self._scope = trio.CancelScope(shield=True)
         self._over = trio.Event()
-        self._descriptor = _descriptor(stream)
-        self._rest: bytes | memoryview = b""  # of what was written at once
+        self._rest: list[Piece] = []  # of what was written at once
         self._writer_waits = False  # it has nothing to do
         self._reading = False  # what there is to say now, and what comes of the rest that was read, go together
         self._wake = trio.lowlevel.ParkingLot()
@@ -100,23 +97,15 @@ class Connection:
         self._writing_since = math.inf
 
     def __repr__(self) -> str:
-        return f"<{self.session.role.value}'s connection over {self._stream!r}>"
+        return f"<{self.session.role.value}'s connection over {self._transport!r}>"
 
     def flush(self) -> None:
         """Writes what the session has to say: a portion at once, if it can; the writer does the rest."""
         if self._writer_waits and not self._reading and self.session.must_answer:
-            if self._descriptor is not None:
-                data = b"".join(self.session.data_to_send())
-                try:
-                    written = os.write(self._descriptor(), data)
-                except OSError:  # it is full; or else the writer is told the same, and ends the connection
-                    written = 0
-                if written < len(data):
-                    self._rest = memoryview(data)[written:]
-                elif not self.session.must_answer and not self.session.gone:
-                    return
-            self._writer_waits = False
-            self._wake.unpark()
+            self._rest = self._transport.send_nowait(self.session.data_to_send())
+            if self._rest or self.session.must_answer or self.session.gone:
+                self._writer_waits = False
+                self._wake.unpark()
 
     def send(self, channel_id: int, batch: Batch) -> None:
         """Sends values, for which there is credit."""
@@ -169,8 +158,7 @@ class Connection:
         finally:
             self._lose()
             with trio.move_on_after(self._limits.goodbye_timeout, shield=True):
-                with contextlib.suppress(trio.BrokenResourceError, OSError):
-                    await self._stream.aclose()
+                await self._transport.aclose()
             self._over.set()
 
     def _fail(self, failure: NetchanError) -> None:
@@ -190,20 +178,19 @@ class Connection:
         session = self.session
         try:
             while self._rest or not session.gone:
-                data = self._rest or b"".join(session.data_to_send())
-                self._rest = b""
-                if data:
+                pieces = self._rest or session.data_to_send()
+                self._rest = []
+                if pieces:
                     self._writing_since = trio.current_time()
-                    await self._stream.send_all(data)
+                    await self._transport.send_all(pieces)
                     self._writing_since = math.inf
                 else:
                     self._writer_waits = True
                     await self._wake.park()
             # The peer sees the end of what we say, while its last words are still read: closing a socket with unread
             # input would reset it, and that can destroy our goodbye on its way.
-            if isinstance(self._stream, trio.abc.HalfCloseableStream):
-                await self._stream.send_eof()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            await self._transport.send_eof()
+        except LOST as error:
             self._fail(ConnectionLostError(f"expected a stream to write to, got: {_reason(error)}"))
 
     async def _acknowledge(self) -> None:
@@ -224,8 +211,8 @@ class Connection:
     async def _read(self) -> None:
         while True:
             try:
-                chunk = await self._stream.receive_some(READ_SIZE)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                chunk = await self._transport.receive()
+            except LOST as error:
                 self._fail(ConnectionLostError(f"expected a goodbye, got: {_reason(error)}"))
                 return
             if not chunk:
@@ -306,19 +293,6 @@ class Connection:
         await trio.sleep(min(1.0, self._limits.keepalive))
         if sign() == before:
             self._fail(ConnectionLostError(f"expected {expected}, got none for {seconds:g} s"))
-
-
-def _descriptor(stream: trio.abc.Stream) -> Callable[[], int] | None:
-    """Where bytes for the stream can be written without waiting, if they can."""
-    return stream.socket.fileno if os.name == "posix" and isinstance(stream, trio.SocketStream) else None
-
-
-def _peer_name(stream: Any) -> str:
-    """The peer's address, for a log line; or what the stream calls itself."""
-    try:
-        return str(getattr(stream, "transport_stream", stream).socket.getpeername())
-    except (AttributeError, OSError):
-        return repr(stream)
 
 
 def _reason(error: BaseException) -> str:
