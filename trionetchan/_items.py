@@ -9,7 +9,7 @@ Decisions:
 - Nothing that a peer chose is hashed here, but text and bytes, whose hashes it cannot know: a set comes as a `Bag`, a
   dict with other keys as `Pairs`, and who has checked what is in them builds the set or dict.
 - Depth is counted in containers, by `_columns`, and the same both ways; here it is only kept from running away.
-- An array of large byte strings is joined and cut by hand, so that each is copied once.
+- An array of large byte strings is joined and cut by hand, so that each is copied once; one alone is not even joined.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ from ._schema import Kind
 __all__ = [
     "COPY_ONCE",
     "MAX_DEPTH",
+    "NEVER_COPY",
     "TO_TAG",
     "Bag",
     "Pairs",
     "got",
     "join",
+    "lead",
     "load",
     "map_tag",
     "quietly",
@@ -51,6 +53,7 @@ MAX_DEPTH = 64  # containers in each other
 _MAX_CBOR_DEPTH = 1 + 3 * MAX_DEPTH + 2  # the batch; a map with other keys is a tag and two arrays
 _MAX_EXPONENT = 999_999  # of a Decimal: what Python's default context allows; an int() of more would take for ever
 COPY_ONCE = 4096  # mean size of bytes values from which they are joined and cut by hand
+NEVER_COPY = 64 * 2**10  # size of one from which it goes to the socket from where it is
 
 
 class Bag(list[Any]):
@@ -204,18 +207,24 @@ def join(column: Sequence[bytes | bytearray]) -> bytes:
     )
 
 
+def lead(value: bytes) -> bytes:
+    """What stands before a byte string that is alone in its array."""
+    return head(ARRAY, 1) + head(BYTES, len(value))
+
+
 def split(payload: bytes) -> list[Any]:
     """The inverse; what is not an array of large byte strings and nothing else is left to cbor2."""
     try:
         major, count, at = read_head(payload, 0)
         _demand(major == ARRAY and count * COPY_ONCE < len(payload))
         column: list[Any] = []
+        view = memoryview(payload)
         for _ in range(count):
             major, size, start = read_head(payload, at)
             if major != BYTES:
                 break
             at = start + size
-            column.append(payload[start:at])
+            column.append(bytes(view[start:at]))
         _demand(at == len(payload))
     except (IndexError, ValueError, ProtocolError):
         return load(payload)

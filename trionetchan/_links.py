@@ -43,8 +43,8 @@ class SendLink:
         """Whether it may get values now."""
         return not self.closing and self.window.credit > 0
 
-    def send(self, payload: bytes, count: int, origin: object) -> None:
-        self.connection.send(self.id, Batch(payload, count, origin))
+    def send(self, batch: Batch) -> None:
+        self.connection.send(self.id, batch)
 
     def close(self, code: Code, message: str = "") -> None:
         """Nothing more will come. The peer has the last word."""

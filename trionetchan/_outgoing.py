@@ -25,7 +25,8 @@ import trio
 from ._errors import Code, ConnectionLostError, LimitError, NetchanError, UnfitValue, ValuesDroppedError, ValueTypeError
 from ._limits import Limits
 from ._links import SendLink, SendLinks
-from ._protocol._cbor import array_of
+from ._protocol._cbor import ARRAY, array_of, head
+from ._protocol.window import Batch
 from ._statistics import ChannelStatistics, Direction
 from ._values import Codec
 
@@ -42,12 +43,17 @@ logger = logging.getLogger("trionetchan")
 
 @attrs.frozen(order=True)
 class _Waiting:
-    """One value that was taken and is in no peer's hands. Ordered as first taken."""
+    """One value that was taken and is in no peer's hands: its bytes, in two parts. Ordered as first taken."""
 
     order: int
     payload: bytes = attrs.field(order=False)
+    head: bytes = attrs.field(order=False, default=b"")
     sent: bool = attrs.field(order=False, default=False)  # a peer has had it before
     refusals: int = attrs.field(order=False, default=0)
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + len(self.payload)
 
 
 @attrs.define(eq=False)
@@ -253,89 +259,90 @@ class Outgoing(Generic[T]):
                 count = min(count, link.window.credit, sys.maxsize if len(self.links) == 1 else RUN)
             values = self._taken[:count]
             del self._taken[:count]
-            payload = self._encode(values)
-            if payload is None:
-                return
-            self._batch_count = max(1, BATCH_SIZE * count // len(payload))
-            first = self._order
-            self._order += count
-            if link is not None and self._may_go(link, payload, count):
-                self._send(link, payload, count, first)
+            batch = self._batch(values)
+            if link is not None and batch is not None and self._may_go(link, batch):
+                self._send(link, batch)
                 self._sent += count
+                self._order += count
             else:
-                items = [payload[1:]] if count == 1 else [self.codec.encode([value])[1:] for value in values]
-                for order, item in enumerate(items, first):
-                    heapq.heappush(self._waiting, _Waiting(order, item))
-                self._deal_waiting()
+                self._put_aside(values)
         self._tell_end()
 
-    def _send(self, link: SendLink, payload: bytes, count: int, origin: object) -> None:
-        link.send(payload, count, origin)
+    def _send(self, link: SendLink, batch: Batch) -> None:
+        link.send(batch)
         self.links.changed(link)
-        self.unacknowledged += count
-        self._bytes_sent += len(payload)
+        self.unacknowledged += batch.count
+        self._bytes_sent += batch.size
 
-    def _may_go(self, link: SendLink, payload: bytes, count: int) -> bool:
-        if count > 1 and len(payload) > 4 * BATCH_SIZE:
+    def _batch(self, values: list[T]) -> Batch | None:
+        """The values encoded together, if they fit."""
+        try:
+            lead, payload = self.codec.encode_parts(values)
+        except UnfitValue:
+            return None
+        batch = Batch(payload, len(values), self._order, head=lead)
+        self._batch_count = max(1, BATCH_SIZE * batch.count // batch.size)
+        return batch
+
+    def _may_go(self, link: SendLink, batch: Batch) -> bool:
+        if batch.count > 1 and batch.size > 4 * BATCH_SIZE:
             return False
-        return len(payload) <= link.connection.session.max_value_size and link.window.fits(len(payload), count)
+        limit = min(self._limits.max_value_size, link.connection.session.max_value_size)
+        return batch.size <= limit and link.window.fits(batch.size, batch.count)
+
+    def _put_aside(self, values: list[T]) -> None:
+        """Encodes values one by one, to be dealt as peers have room. Of one that does not fit the program is told."""
+        for value in values:
+            try:
+                waiting = self._waiting_value(value)
+            except NetchanError as error:
+                self._deal_waiting()
+                self._on_failure(error)
+                self.abandon("the program failed")
+                return
+            heapq.heappush(self._waiting, waiting)
+        self._deal_waiting()
+
+    def _waiting_value(self, value: T) -> _Waiting:
+        try:
+            lead, payload = self.codec.encode_parts([value])
+        except UnfitValue as error:
+            raise ValueTypeError(f"{self.name}: {error}", channel=self.name) from None
+        lead, payload = (lead[1:], payload) if lead else (b"", payload[1:])  # without the array's head
+        limit = self._limits.max_value_size
+        if (size := len(lead) + len(payload)) > limit:
+            message = f"{self.name}: expected a value of at most {limit} bytes, got {size} bytes"
+            raise LimitError(message, channel=self.name)
+        self._order += 1
+        return _Waiting(self._order - 1, payload, lead)
 
     def _deal_waiting(self) -> None:
         """Gives values that wait to peers, in order, as many at a time as fit."""
         waiting = self._waiting
         while waiting:
-            link = self.links.next_for(len(waiting[0].payload) + 1)
+            size = waiting[0].size
+            link = self.links.next_for(size + 1)
             if link is None:
                 return
             limit = link.connection.session.max_value_size
-            if (size := len(waiting[0].payload)) > limit:  # this peer can't have it, another might
+            if size > limit:  # this peer can't have it, another might
                 link.close(Code.LIMIT, f"{self.name}: expected a value of at most {limit} bytes, got {size} bytes")
                 continue
             run = [heapq.heappop(waiting)]
             size += 9  # with the largest head of an array
-            while waiting and len(run) < RUN and len(waiting[0].payload) <= limit:
-                size += len(waiting[0].payload)
+            while waiting and len(run) < RUN and waiting[0].size <= limit:
+                size += waiting[0].size
                 if size > BATCH_SIZE or not link.window.fits(size, len(run) + 1):
                     break
                 run.append(heapq.heappop(waiting))
-            self._send(link, array_of([value.payload for value in run]), len(run), run)
+            if len(run) == 1:
+                batch = Batch(run[0].payload, 1, run, head=head(ARRAY, 1) + run[0].head)
+            else:
+                batch = Batch(array_of([value.head + value.payload for value in run]), len(run), run)
+            self._send(link, batch)
             again = sum(value.sent for value in run)
             self._redelivered += again
             self._sent += len(run) - again
-
-    def _encode(self, values: list[T]) -> bytes | None:
-        """The payload; or None when a value does not fit: those before it are sent, and the program is told."""
-        try:
-            payload = self.codec.encode(values)
-            if len(payload) <= self._limits.max_value_size:
-                return payload
-        except UnfitValue:
-            pass
-        good: list[bytes] = []
-        failure: NetchanError | None = None
-        for value in values:
-            try:
-                item = self.codec.encode([value])[1:]  # behind the array's head
-            except UnfitValue as error:
-                failure = ValueTypeError(f"{self.name}: {error}", channel=self.name)
-                break
-            if len(item) > self._limits.max_value_size:
-                failure = LimitError(
-                    f"{self.name}: expected a value of at most {self._limits.max_value_size} bytes, "
-                    f"got {len(item)} bytes",
-                    channel=self.name,
-                )
-                break
-            good.append(item)
-        if failure is None:
-            return array_of(good)
-        for item in good:
-            heapq.heappush(self._waiting, _Waiting(self._order, item))
-            self._order += 1
-        self._deal_waiting()
-        self._on_failure(failure)
-        self.abandon("the program failed")
-        return None
 
     # Peers
 

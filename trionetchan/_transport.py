@@ -15,7 +15,7 @@ import trio
 
 __all__ = ["LOST", "Piece", "Transport", "transport_over"]
 
-READ_SIZE = 256 * 2**10  # bytes
+READ_SIZE = 512 * 2**10  # bytes
 LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 FEW = 64  # pieces that are written from where they are; more are small ones, and joined
 
@@ -117,5 +117,6 @@ def _behind(size: int, pieces: list[Piece]) -> list[Piece]:
 
 def transport_over(stream: trio.abc.Stream) -> Transport:
     """What fits the stream best."""
-    direct = isinstance(stream, trio.SocketStream) and os.name == "posix"
-    return SocketTransport(stream) if direct else Transport(stream)
+    if isinstance(stream, trio.SocketStream) and os.name == "posix":
+        return SocketTransport(stream)
+    return Transport(stream)

@@ -42,7 +42,22 @@ from ._columns import (
 )
 from ._describe import describe, python_types
 from ._errors import UnfitValue, printable
-from ._items import COPY_ONCE, TO_TAG, Bag, Pairs, got, join, load, map_tag, quietly, set_tag, short, split
+from ._items import (
+    COPY_ONCE,
+    NEVER_COPY,
+    TO_TAG,
+    Bag,
+    Pairs,
+    got,
+    join,
+    lead,
+    load,
+    map_tag,
+    quietly,
+    set_tag,
+    short,
+    split,
+)
 from ._schema import SCALARS, Heads, Kind, Node, Schema, heads, reaches
 
 __all__ = ["Codec", "codec_for"]
@@ -68,6 +83,13 @@ class Codec(Generic[T]):
             return cbor2.dumps(column)
         except Exception as error:
             raise _unfit(error) from None
+
+    def encode_parts(self, values: list[T]) -> tuple[bytes, bytes]:
+        """The same in two parts, one behind the other: a large bytes value stays where it is."""
+        value: object = values[0] if len(values) == 1 and self.schema.nodes[0].python is bytes else None
+        if type(value) is bytes and len(value) > NEVER_COPY:
+            return lead(value), value
+        return b"", self.encode(values)
 
     def decode(self, payload: bytes) -> list[T]:
         """The inverse, safe on what anybody sends: `UnfitValue` for whatever is wrong with it."""

@@ -48,6 +48,7 @@ MAX_NAME = 255  # bytes of UTF-8
 MAX_SCHEMA = 32 * 2**10
 MAX_MESSAGE = 2**10  # characters
 MAX_COUNT = 2**62  # of any integer on the wire: sums of two stay below 2^63 in any language
+FRAGMENT = 16 * 2**10  # bytes of an incomplete DATA frame that are passed on at once
 DATA_OVERHEAD = 64  # no DATA frame has more bytes than this besides its payload
 
 Reader = Callable[[Buffer, int], tuple[Any, int]]
@@ -356,13 +357,18 @@ def decode(data: Buffer) -> Frame:
 
 
 class FrameCutter:
-    """Cuts a stream of bytes, in any chunks, into frames; at most one frame of `max_frame_size` is held back."""
+    """Cuts a stream of bytes, in any chunks, into frames; at most one frame of `max_frame_size` is held back.
+
+    Of a large DATA frame nothing is held back: what a chunk has of it is passed on as a fragment of its own.
+    """
 
     def __init__(self, max_frame_size: int) -> None:
         self._max_frame_size = max_frame_size
         self._buffer = bytearray()
         self._wanted = len(MAGIC)  # nothing can be cut off below that many bytes
         self._started = False
+        self._data: Data | None = None  # the frame of which a part has been passed on, without its payload
+        self._missing = 0  # bytes of it
 
     def cut(self, chunk: bytes | bytearray) -> Iterator[Frame]:
         """The frames that `chunk` completes. `ProtocolError`, raised in its place among them, is final."""
@@ -383,6 +389,12 @@ class FrameCutter:
             position = len(MAGIC)
         view = memoryview(chunk)
         end = len(chunk)
+        if self._data is not None:
+            position = min(self._missing, end)
+            self._missing -= position
+            yield attrs.evolve(self._data, more=self._data.more or self._missing > 0, payload=view[:position])
+            if not self._missing:
+                self._data = None
         while position < end:
             try:
                 major, size, start = read_head(view, position)
@@ -394,9 +406,29 @@ class FrameCutter:
             if not 0 < size <= self._max_frame_size:
                 raise ProtocolError(f"expected a frame of 1 to {self._max_frame_size} bytes, got {size}")
             if start + size > end:
+                if end - start >= FRAGMENT and (fragment := self._begin(view[start:], size)):
+                    yield fragment
+                    return
                 self._wanted = start + size - position
                 break
             yield decode(view[start : start + size])
             position = start + size
         if position < end:
             self._buffer += view[position:]
+
+    def _begin(self, frame: memoryview, size: int) -> Data | None:
+        """What has come of a frame of `size` bytes, if it is DATA as this version sends it."""
+        try:
+            if frame[0] != 0x85 or frame[1] != Data.KIND:
+                return None
+            channel, position = _read_uint(frame, 2)
+            first, position = _read_uint(frame, position)
+            more, position = _read_flag(frame, position)
+            major, length, position = read_head(frame, position)
+        except ProtocolError:
+            return None  # `decode` will say so of the whole frame
+        if major != BYTES or position + length != size:
+            return None
+        self._data = Data(channel, first, more, b"")
+        self._missing = size - len(frame)
+        return attrs.evolve(self._data, more=True, payload=frame[position:])

@@ -63,7 +63,7 @@ from .window import Batch, ReceiveWindow, SendWindow
 
 __all__ = ["Role", "Session", "State"]
 
-WRITE_SIZE = 128 * 2**10  # bytes that `data_to_send` gives at a time, about
+WRITE_SIZE = 512 * 2**10  # bytes that `data_to_send` gives at a time, about
 MAX_ANSWERS = 10_000  # frames owed to a peer that does not read them
 
 
@@ -278,12 +278,12 @@ class Session:
             pieces.append(encode(Close(channel.id, window.written, code, message)))
             return len(pieces[-1])
         assert self._peer is not None
-        size = len(batch.payload)
+        size = batch.size
         start = batch.offset
-        end = min(size, start + min(self._peer["frame"], WRITE_SIZE) - DATA_OVERHEAD)
+        end = min(size, start + min(self._peer["frame"], 128 * 2**10) - DATA_OVERHEAD)
         batch.offset = end
         pieces.append(data_head(channel.id, batch.first, end < size, end - start))
-        pieces.append(batch.payload if end - start == size else memoryview(batch.payload)[start:end])
+        pieces += batch.cut(start, end)
         if end == size:
             window.wrote()
         return end - start + DATA_OVERHEAD

@@ -23,18 +23,31 @@ __all__ = ["Batch", "ReceiveWindow", "SendWindow"]
 class Batch:
     """Consecutive values of a channel, encoded together as one array; what is kept until it is acknowledged.
 
-    `origin` belongs to the caller: it comes back with the batch and means nothing here.
+    `origin` belongs to the caller: it comes back with the batch and means nothing here. `head` stands before the
+    payload: a large value need not be copied to come behind its own length.
     """
 
     payload: bytes
     count: int
     origin: object
     first: int = 0
-    offset: int = 0  # how many bytes of the payload have been written
+    offset: int = 0  # how many bytes have been written
+    head: bytes = b""
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + len(self.payload)
+
+    def cut(self, start: int, end: int) -> list[bytes | memoryview]:
+        """Its bytes from `start` to `end`, where they are."""
+        lead = len(self.head)
+        if not start and end == lead + len(self.payload):
+            return [self.head, self.payload] if lead else [self.payload]
+        return [self.head[start:end], memoryview(self.payload)[max(0, start - lead) : max(0, end - lead)]]
 
     def values(self, skip: int = 0) -> list[bytes]:
         """The encoded values, without the first `skip`."""
-        return split_batch(self.payload)[skip:]
+        return split_batch(self.head + self.payload)[skip:]
 
 
 class SendWindow:
@@ -76,8 +89,8 @@ class SendWindow:
         """Takes the batch into the window, to be written. The caller has asked `fits`."""
         batch.first = self.sent
         self.sent += batch.count
-        self.bytes_sent += len(batch.payload)
-        self._bytes_kept += len(batch.payload)
+        self.bytes_sent += batch.size
+        self._bytes_kept += batch.size
         self._kept.append(batch)
         self._unwritten.append(batch)
 
@@ -105,7 +118,7 @@ class SendWindow:
         self.acknowledged = delivered
         kept = self._kept
         while kept and kept[0].first + kept[0].count <= delivered:
-            self._bytes_kept -= len(kept.popleft().payload)
+            self._bytes_kept -= kept.popleft().size
         return new
 
     def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
