@@ -43,6 +43,7 @@ from ._transport import LOST, Piece, transport_over
 
 __all__ = ["Binding", "Connection", "Owner"]
 
+WRITE_SIZE = 512 * 2**10  # bytes handed to the stream at a time, about
 ACK_DELAY = 0.002  # seconds
 ACK_TURNS = 3  # of the scheduler: a value wakes its receiver, that sends an answer, and the pump takes it
 
@@ -102,7 +103,7 @@ class Connection:
     def flush(self) -> None:
         """Writes what the session has to say: a portion at once, if it can; the writer does the rest."""
         if self._writer_waits and not self._reading and self.session.must_answer:
-            self._rest = self._transport.send_nowait(self.session.data_to_send())
+            self._rest = self._transport.send_nowait(self.session.data_to_send(WRITE_SIZE))
             if self._rest or self.session.must_answer or self.session.gone:
                 self._writer_waits = False
                 self._wake.unpark()
@@ -178,7 +179,7 @@ class Connection:
         session = self.session
         try:
             while self._rest or not session.gone:
-                pieces = self._rest or session.data_to_send()
+                pieces = self._rest or session.data_to_send(WRITE_SIZE)
                 self._rest = []
                 if pieces:
                     self._writing_since = trio.current_time()

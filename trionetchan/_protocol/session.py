@@ -63,7 +63,7 @@ from .window import Batch, ReceiveWindow, SendWindow
 
 __all__ = ["Role", "Session", "State"]
 
-WRITE_SIZE = 512 * 2**10  # bytes that `data_to_send` gives at a time, about
+FRAME_SIZE = 128 * 2**10  # bytes of the largest frame that is sent
 MAX_ANSWERS = 10_000  # frames owed to a peer that does not read them
 
 
@@ -241,8 +241,8 @@ class Session:
             return False
         return bool(self._ready or self._hurried or self._control or self._pong or self._goodbye)
 
-    def data_to_send(self) -> list[bytes | memoryview]:
-        """The next pieces to send, in order, about 128 KiB in all; empty when there is nothing to say."""
+    def data_to_send(self, size: int = FRAME_SIZE) -> list[bytes | memoryview]:
+        """The next pieces to send, in order, about `size` bytes in all; none when there is nothing to say."""
         if self.gone:
             return []
         pieces: list[bytes | memoryview] = list(self._control)
@@ -255,11 +255,11 @@ class Session:
                 pieces.append(encode(Ack(channel_id, *receiver.announce())))
             self._acks.clear()
             self._hurried = False
-        size = sum(map(len, pieces))
-        while self._ready and size < WRITE_SIZE:
+        size -= sum(map(len, pieces))
+        while self._ready and size > 0:
             channel = self._ready.popleft()
             assert channel.sender is not None
-            size += self._write(channel, channel.sender, pieces)
+            size -= self._write(channel, channel.sender, pieces)
             channel.ready = channel.close is not None or channel.sender.next_to_write is not None
             if channel.ready:
                 self._ready.append(channel)
@@ -280,7 +280,7 @@ class Session:
         assert self._peer is not None
         size = batch.size
         start = batch.offset
-        end = min(size, start + min(self._peer["frame"], 128 * 2**10) - DATA_OVERHEAD)
+        end = min(size, start + min(self._peer["frame"], FRAME_SIZE) - DATA_OVERHEAD)
         batch.offset = end
         pieces.append(data_head(channel.id, batch.first, end < size, end - start))
         pieces += batch.cut(start, end)
