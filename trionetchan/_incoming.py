@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -129,9 +128,9 @@ class Incoming(Generic[T]):
         self._attention = trio.CancelScope()
         self._work = trio.lowlevel.ParkingLot()
         # Where a value can be, from a peer to the local end
-        self._arrived: deque[_Arrived] = deque()
+        self._arrived: list[_Arrived] = []
         self._link: ReceiveLink | None = None  # whose values are being delivered
-        self._values: deque[T] = deque()  # decoded
+        self._values: list[T] = []  # decoded, the next one last
         self._sending = False  # the deliverer holds the first of them in its `send`
         # Counts
         self._received = 0
@@ -176,10 +175,9 @@ class Incoming(Generic[T]):
 
     def _discard(self, link: ReceiveLink) -> None:
         """Delivers nothing more of this peer; but what is inside `send` just now counts, if it gets through."""
-        self._arrived = deque(batch for batch in self._arrived if batch.link is not link)
+        self._arrived = [batch for batch in self._arrived if batch.link is not link]
         if self._link is link and self._sending:
-            while len(self._values) > 1:
-                self._values.pop()
+            del self._values[:-1]
             self._attention.cancel()
         elif self._link is link:
             self._values.clear()
@@ -252,7 +250,7 @@ class Incoming(Generic[T]):
                 continue
             self._sending = True
             try:
-                await self._end.send(self._values[0])
+                await self._end.send(self._values[-1])
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._sending = False
                 self.finish(Code.RECEIVER_GONE)
@@ -263,7 +261,7 @@ class Incoming(Generic[T]):
                 self.finish(Code.RECEIVER_GONE, keep_end=True)
                 return
             self._sending = False
-            self._values.popleft()
+            self._values.pop()
             self._count(1)
             if self._naps:
                 await trio.sleep(NAP)
@@ -288,18 +286,14 @@ class Incoming(Generic[T]):
             delivered = 0
             full = gone = False
             try:
-                for value in values:
+                for value in reversed(values):
                     send(value)
                     delivered += 1
             except trio.WouldBlock:
                 full = True
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 gone = True
-            if delivered == len(values):
-                values.clear()
-            else:
-                for _ in range(delivered):
-                    values.popleft()
+            del values[len(values) - delivered :]
             if delivered:
                 self._count(delivered)
             if gone:
@@ -318,7 +312,7 @@ class Incoming(Generic[T]):
         first = window.delivered == window.announced
         window.deliver(delivered)
         if not link.ending and not window.exhausted:
-            now, last = window.half_used, not self._values and not self._arrived
+            now, last = window.ack_due, not self._values and not self._arrived
             if now or first or last:  # not for each of those between
                 link.connection.acknowledge(link.id, now=now, last=last)
         elif link.refusal and not self._values:
@@ -331,12 +325,13 @@ class Incoming(Generic[T]):
     def _next_batch(self) -> bool:
         """Decodes the next batch. Whether there was one."""
         while self._arrived and not self._values:
-            batch = self._arrived.popleft()
+            batch = self._arrived.pop(0)
             self._link = batch.link
             try:
-                self._values.extend(self.codec.decode(batch.payload))
+                self._values = self.codec.decode(batch.payload)
             except UnfitValue:
                 self._decode_one_by_one(batch)
+            self._values.reverse()
         return bool(self._values)
 
     def _decode_one_by_one(self, batch: _Arrived) -> None:
@@ -347,7 +342,7 @@ class Incoming(Generic[T]):
                 self._values.extend(self.codec.decode(array_of([item])))
         except (UnfitValue, ProtocolError) as error:
             link.refusal = f"{self.name}: {error}"
-        self._arrived = deque(other for other in self._arrived if other.link is not link)
+        self._arrived = [other for other in self._arrived if other.link is not link]
         if not self._values:
             self._release(link, Code.VALUE_REFUSED, link.refusal)
 
