@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from trionetchan._errors import ProtocolError
 from trionetchan._protocol._cbor import array_of
-from trionetchan._protocol.window import Batch, ReceiveWindow, SendWindow
+from trionetchan._protocol.window import ACK_SHARE, Batch, ReceiveWindow, SendWindow
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
 thorough = settings(
@@ -248,13 +248,13 @@ class Windows(RuleBasedStateMachine):
         assert all(isinstance(batch.origin, tuple) for batch, _ in self.sender.unacknowledged_batches())
 
     @invariant()
-    def half_is_half(self) -> None:
+    def acknowledgements_are_due_in_time(self) -> None:
         unannounced = self.receiver.delivered - self.receiver.announced
-        values = unannounced >= self.window / 2
+        values = unannounced >= self.window * ACK_SHARE
         bytes_ = (
             self.receiver.bytes_received - self.receiver.buffered_bytes + self.byte_window - self.receiver.byte_limit
         )
-        assert self.receiver.half_used == (values or bytes_ >= self.byte_window / 2)
+        assert self.receiver.ack_due == (values or bytes_ >= self.byte_window * ACK_SHARE)
         assert self.receiver.exhausted == (self.count is not None and self.receiver.delivered >= self.count)
 
     def teardown(self) -> None:
@@ -333,7 +333,7 @@ INVARIANTS = (
     Windows.no_more_is_on_the_way_than_was_granted,
     Windows.what_is_buffered_is_within_what_was_advertised_or_a_single_value,
     Windows.what_would_return_is_what_was_not_acknowledged,
-    Windows.half_is_half,
+    Windows.acknowledgements_are_due_in_time,
 )
 
 

@@ -18,7 +18,7 @@ import attrs
 from .._errors import ProtocolError
 from ._cbor import Buffer, batch_count, split_batch
 
-__all__ = ["Batch", "ReceiveWindow", "SendWindow"]
+__all__ = ["ACK_SHARE", "Batch", "ReceiveWindow", "SendWindow"]
 
 # Of a window, when its use is told. At half of it a sender of half-window batches would have one on the way, and wait.
 ACK_SHARE = 3 / 8
