@@ -25,6 +25,7 @@ from ._outgoing import Outgoing
 from ._protocol.events import ImportRequested
 from ._protocol.session import Role
 from ._statistics import Direction, ExporterStatistics
+from ._transport import PatientListener
 
 __all__ = ["Exporter", "open_exporter"]
 
@@ -309,12 +310,18 @@ class Exporter(Endpoint):
         *,
         task_status: trio.TaskStatus[list[trio.abc.Listener[Any]]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serves importers that these listeners accept, as `serve_tcp` does; closes the listeners when done."""
+        """Serves importers that these listeners accept, as `serve_tcp` does; closes the listeners when done.
+
+        While the process has no file descriptor left, which is logged, importers wait to be accepted.
+        """
         self._check_open()
         with trio.CancelScope() as scope:
             self._serving.add(scope)
             try:
-                await trio.serve_listeners(self.serve_stream, list(listeners), task_status=task_status)
+                patient = [PatientListener(listener) for listener in listeners]
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(trio.serve_listeners, self.serve_stream, patient)
+                    task_status.started(list(listeners))
             finally:
                 self._serving.discard(scope)
 

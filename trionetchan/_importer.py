@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, TypeVar, overload
 
 import attrs
@@ -33,6 +33,7 @@ from ._protocol.events import Accepted, Rejected
 from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role
 from ._statistics import Direction, ImporterStatistics
+from ._transport import lacks_files, no_free_file
 from ._values import Codec
 
 __all__ = ["Importer", "open_importer", "open_tcp_importer", "open_unix_importer"]
@@ -80,7 +81,8 @@ async def open_tcp_importer(
     `OSError` at once if nobody listens there. `server_hostname` is the name that the certificate must have; `host`
     unless told.
     """
-    stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+    with _saying_why():
+        stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
     if ssl_context is not None:
         stream = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
     async with open_importer(stream, limits=limits) as importer:
@@ -94,9 +96,21 @@ async def open_unix_importer(
     limits: Limits = Limits(),  # noqa: B008
 ) -> AsyncGenerator[Importer]:
     """Connects to a unix socket and opens an importer as `open_importer` does. `OSError` if nobody listens there."""
-    stream = await trio.open_unix_socket(os.fspath(path))
+    with _saying_why():
+        stream = await trio.open_unix_socket(os.fspath(path))
     async with open_importer(stream, limits=limits) as importer:
         yield importer
+
+
+@contextlib.contextmanager
+def _saying_why() -> Generator[None]:
+    """trio says only that it could not connect, where it was this process that had no file descriptor left."""
+    try:
+        yield
+    except OSError as error:
+        if lacks_files(error):
+            raise no_free_file() from error
+        raise
 
 
 @attrs.define(eq=False)

@@ -82,9 +82,8 @@ class Outgoing(Generic[T]):
         self._ending = ""  # why it has ended
         self._attention = trio.CancelScope()
         self._receiving = False
-        self._credit = trio.lowlevel.ParkingLot()
-        self._gone = trio.lowlevel.ParkingLot()
-        self._drains: set[trio.Event] = set()
+        self._progressed = trio.lowlevel.ParkingLot()
+        self._drains: list[trio.Event] = []
         self._syncs: list[_Sync] = []
         self._taken: list[T] = []  # from the local end, and not handed to the dealer yet
         self.dropped = 0
@@ -124,7 +123,7 @@ class Outgoing(Generic[T]):
             self.look_around()
             room = min(self.dealer.room, self._left + len(self._taken))
             if room <= 0:
-                await self._credit.park()
+                await self._progressed.park()
                 continue
             if not self._take(room) and not self.finished:
                 await self._receive(1)  # a lone value goes at once
@@ -255,14 +254,13 @@ class Outgoing(Generic[T]):
                 else:
                     back[0] = refused
             self.dealer.put_back(back)
-        self._gone.unpark_all()
         self._on_detached(self, code, message)
         self._progress()
 
     def _progress(self) -> None:
         """Something has changed for the better: credit, or values that came back."""
         self.dealer.deal_waiting()
-        self._credit.unpark_all()
+        self._progressed.unpark_all()
         self._tell_end()
         for sync in self._syncs:
             if sync.orders:
@@ -294,13 +292,13 @@ class Outgoing(Generic[T]):
             self._ending = reason
             self._drop_waiting(by_peer=by_peer)
             self._close_memory()
-            self._gone.unpark_all()
+            self._progressed.unpark_all()
             self._attention.cancel()
 
     async def finish(self) -> None:
         """Waits, after the program has closed its end, until peers have taken and acknowledged all, or none is left."""
         while self.links and not self.ended:
-            await self._gone.park()
+            await self._progressed.park()
 
     def _drop_waiting(self, *, by_peer: bool) -> None:
         waiting = self.dealer.waiting
@@ -365,7 +363,7 @@ class Outgoing(Generic[T]):
         """Waits until all that is sent into the channel, before and meanwhile, is acknowledged."""
         before = self.dropped - self.untold
         done = trio.Event()
-        self._drains.add(done)
+        self._drains.append(done)
         try:
             self.nudge()
             while not done.is_set():
@@ -375,7 +373,7 @@ class Outgoing(Generic[T]):
                     await done.wait()
                 self.nudge()
         finally:
-            self._drains.discard(done)
+            self._drains.remove(done)
         count = self.dropped - before
         if count:
             self.untold = 0

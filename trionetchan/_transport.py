@@ -8,18 +8,25 @@ closing it is left to trio. Any other stream (TLS, a pipe, one of a test) is use
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
-from typing import Any
+import sys
+from typing import Any, cast
 
 import trio
 
-__all__ = ["LOST", "Piece", "Transport", "transport_over"]
+__all__ = ["LOST", "PatientListener", "Piece", "Transport", "lacks_files", "no_free_file", "transport_over"]
 
 READ_SIZE = 512 * 2**10  # bytes
 LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 FEW = 64  # pieces that are written from where they are; more are small ones, and joined
 
+ACCEPT_AGAIN = 0.1  # seconds
+
 Piece = bytes | memoryview
+
+logger = logging.getLogger("trionetchan")
 
 
 class Transport:
@@ -104,6 +111,50 @@ class SocketTransport(Transport):
         except BlockingIOError:
             pass
         return pieces
+
+
+class PatientListener(trio.abc.Listener[trio.abc.Stream]):
+    """A listener that outlives the lack of file descriptors: it says so, once, and accepts when some are free again."""
+
+    def __init__(self, listener: trio.abc.Listener[Any]) -> None:
+        self._listener = listener
+
+    async def accept(self) -> trio.abc.Stream:
+        told = False
+        while True:
+            try:
+                stream: trio.abc.Stream = await self._listener.accept()
+            except OSError as error:
+                if not lacks_files(error):
+                    raise
+                if not told:
+                    logger.warning("cannot accept importers for now: %s", no_free_file())
+                    told = True
+                await trio.sleep(ACCEPT_AGAIN)
+            else:
+                return stream
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+def lacks_files(error: BaseException | None) -> bool:
+    """Whether an error says, itself or in its causes, that there is no free file descriptor."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(lacks_files, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return True
+    return error is not None and lacks_files(error.__cause__)
+
+
+def no_free_file() -> OSError:
+    """What to say then."""
+    limit = ""
+    if sys.platform != "win32":
+        import resource
+
+        limit = f" ({resource.getrlimit(resource.RLIMIT_NOFILE)[0]} are allowed to this process: `ulimit -n`)"
+    return OSError(errno.EMFILE, f"expected a free file descriptor for one more connection, got none{limit}")
 
 
 def _behind(size: int, pieces: list[Piece]) -> list[Piece]:
