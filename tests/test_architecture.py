@@ -21,7 +21,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("1 c", {"_columns"}),
     ("1 d", {"_values"}),
     ("2", {"_protocol.session"}),
-    ("3 a", {"_transport"}),
+    ("3 a", {"_transport", "_acknowledging"}),
     ("3 b", {"_connection"}),
     ("3 c", {"_links"}),
     ("3 d", {"_dealing"}),

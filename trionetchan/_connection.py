@@ -7,11 +7,6 @@ saying goodbye, which the deadline of the same scope bounds.
 
 What is to be said goes to the socket at once, while it takes it (`flush`): handing it to another task would cost a
 round trip a fifth of its time. Where the socket is full, and for every other kind of stream, it is the writer's.
-
-An acknowledgement that the sender may need for credit goes at once; one that is the last for now, within a few turns of
-the scheduler. But one for every value would cost as much as the values do. So while more is being delivered, and for a
-program that answers what it gets (its answers tell the peer more than an acknowledgement could), they are gathered for
-`ACK_DELAY`.
 """
 
 from __future__ import annotations
@@ -23,6 +18,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from ._acknowledging import Acknowledger
 from ._errors import Code, ConnectionLostError, NetchanError, ProtocolError, printable
 from ._limits import Limits
 from ._protocol.events import (
@@ -44,8 +40,6 @@ from ._transport import LOST, Piece, transport_over
 __all__ = ["Binding", "Connection", "Owner"]
 
 WRITE_SIZE = 512 * 2**10  # bytes handed to the stream at a time, about
-ACK_DELAY = 0.002  # seconds
-ACK_TURNS = 3  # of the scheduler: a value wakes its receiver, that sends an answer, and the pump takes it
 
 
 class Binding(Protocol):
@@ -72,6 +66,7 @@ class Connection:
 
     def __init__(self, stream: trio.abc.Stream, role: Role, limits: Limits, owner: Owner) -> None:
         self.session = Session(role, limits)
+        self.acknowledger = Acknowledger(self.session, self.flush)
         self.bindings: dict[int, Binding] = {}
         self.failure: NetchanError | None = None
         """Why it ended, unless one side left in an orderly way."""
@@ -88,11 +83,6 @@ class Connection:
         self._writer_waits = False  # it has nothing to do
         self._reading = False  # what there is to say now, and what comes of the rest that was read, go together
         self._wake = trio.lowlevel.ParkingLot()
-        self._owes = trio.lowlevel.ParkingLot()
-        self._gathers = False  # acknowledgements
-        self._gathering = False
-        self._answered = False  # while acknowledgements waited
-        self._answers = False  # the program did so the last time
         self._greeted = trio.Event()
         self._heard = 0.0
         self._writing_since = math.inf
@@ -111,19 +101,8 @@ class Connection:
     def send(self, channel_id: int, batch: Batch) -> None:
         """Sends values, for which there is credit."""
         self.session.send(channel_id, batch)
-        self._answered = True
+        self.acknowledger.sent()
         self.flush()
-
-    def acknowledge(self, channel_id: int, *, now: bool, last: bool) -> None:
-        """Tells what has been delivered on a channel. `last`: nothing more of it is there."""
-        self.session.acknowledge(channel_id)
-        gather = self._answers or not last
-        if now or (self._gathering and not gather):
-            self.session.hurry()
-            self.flush()
-        else:
-            self._gathers = gather
-            self._owes.unpark()
 
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
         """Says goodbye, behind what is queued, for at most `goodbye_timeout`; then the connection ends."""
@@ -151,7 +130,7 @@ class Connection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._keep_alive)
-                    nursery.start_soon(self._acknowledge)
+                    nursery.start_soon(self.acknowledger.run)
                     async with trio.open_nursery() as both:
                         both.start_soon(self._write)
                         await self._read()
@@ -193,21 +172,6 @@ class Connection:
             await self._transport.send_eof()
         except LOST as error:
             self._fail(ConnectionLostError(f"expected a stream to write to, got: {_reason(error)}"))
-
-    async def _acknowledge(self) -> None:
-        while True:
-            await self._owes.park()
-            self._answered = False
-            if self._gathers:
-                self._gathering = True
-                await trio.sleep(ACK_DELAY)
-                self._gathering = False
-            else:
-                for _ in range(ACK_TURNS):
-                    await trio.lowlevel.cancel_shielded_checkpoint()
-            self._answers = self._answered
-            self.session.hurry()
-            self.flush()
 
     async def _read(self) -> None:
         while True:

@@ -90,27 +90,20 @@ class SocketTransport(Transport):
                 return os.read(self._fileno(), READ_SIZE)
 
     def send_nowait(self, pieces: list[Piece]) -> list[Piece]:
-        try:
-            return self._send(pieces)
-        except OSError:  # the next `send_all` meets it too
-            return pieces
+        pieces = _few(pieces)
+        with contextlib.suppress(OSError):  # it is full; or broken, as the next `send_all` will find
+            while pieces:
+                pieces = _behind(os.writev(self._fileno(), pieces), pieces)
+        return pieces
 
     async def send_all(self, pieces: list[Piece]) -> None:
         await trio.lowlevel.checkpoint()
-        while pieces := self._send(pieces):
-            await trio.lowlevel.wait_writable(self._fileno())
-
-    def _send(self, pieces: list[Piece]) -> list[Piece]:
-        """Sends until the socket is full. Returns what is left."""
-        if len(pieces) > FEW:
-            pieces = [b"".join(pieces)]
-        try:
-            while pieces:
-                sent = os.writev(self._fileno(), pieces)
-                pieces = _behind(sent, pieces)
-        except BlockingIOError:
-            pass
-        return pieces
+        pieces = _few(pieces)
+        while pieces:
+            try:
+                pieces = _behind(os.writev(self._fileno(), pieces), pieces)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._fileno())
 
 
 class PatientListener(trio.abc.Listener[trio.abc.Stream]):
@@ -155,6 +148,10 @@ def no_free_file() -> OSError:
 
         limit = f" ({resource.getrlimit(resource.RLIMIT_NOFILE)[0]} are allowed to this process: `ulimit -n`)"
     return OSError(errno.EMFILE, f"expected a free file descriptor for one more connection, got none{limit}")
+
+
+def _few(pieces: list[Piece]) -> list[Piece]:
+    return pieces if len(pieces) <= FEW else [b"".join(pieces)]
 
 
 def _behind(size: int, pieces: list[Piece]) -> list[Piece]:
