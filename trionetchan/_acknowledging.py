@@ -21,11 +21,10 @@ TURNS = 3  # of the scheduler: a value wakes its receiver, that sends an answer,
 
 
 class Acknowledger:
-    """Has the session acknowledge what is delivered, in time. `flush` writes what the session has to say."""
+    """Has the session acknowledge what is delivered, in time."""
 
-    def __init__(self, session: Session, flush: Callable[[], None]) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._flush = flush
         self._work = trio.lowlevel.ParkingLot()
         self._may_wait = False  # what is to be acknowledged now
         self._sleeping = False
@@ -36,22 +35,22 @@ class Acknowledger:
         """The program has sent something."""
         self._answered = True
 
-    def delivered(self, channel_id: int, *, now: bool, last: bool) -> None:
-        """Something was delivered. `now`: the sender may need to know; `last`: there is nothing more to deliver."""
+    def delivered(self, channel_id: int, *, now: bool, last: bool) -> bool:
+        """Something was delivered. Whether the session has something to say at once.
+
+        `now`: the sender may need to know; `last`: there is nothing more to deliver.
+        """
         self._session.acknowledge(channel_id)
         may_wait = self._program_answers or not last
         if now or (self._sleeping and not may_wait):
-            self._go()
-        else:
-            self._may_wait = may_wait
-            self._work.unpark()
+            self._session.hurry()
+            return True
+        self._may_wait = may_wait
+        self._work.unpark()
+        return False
 
-    def _go(self) -> None:
-        self._session.hurry()
-        self._flush()
-
-    async def run(self) -> None:
-        """Sends the acknowledgements that did not go at once."""
+    async def run(self, flush: Callable[[], None]) -> None:
+        """Has the acknowledgements that did not go at once written by `flush`."""
         while True:
             await self._work.park()
             self._answered = False
@@ -63,4 +62,5 @@ class Acknowledger:
                 for _ in range(TURNS):
                     await trio.lowlevel.cancel_shielded_checkpoint()
             self._program_answers = self._answered
-            self._go()
+            self._session.hurry()
+            flush()

@@ -66,7 +66,7 @@ class Connection:
 
     def __init__(self, stream: trio.abc.Stream, role: Role, limits: Limits, owner: Owner) -> None:
         self.session = Session(role, limits)
-        self.acknowledger = Acknowledger(self.session, self.flush)
+        self._acknowledger = Acknowledger(self.session)
         self.bindings: dict[int, Binding] = {}
         self.failure: NetchanError | None = None
         """Why it ended, unless one side left in an orderly way."""
@@ -101,8 +101,13 @@ class Connection:
     def send(self, channel_id: int, batch: Batch) -> None:
         """Sends values, for which there is credit."""
         self.session.send(channel_id, batch)
-        self.acknowledger.sent()
+        self._acknowledger.sent()
         self.flush()
+
+    def acknowledge(self, channel_id: int, *, now: bool, last: bool) -> None:
+        """Tells what was delivered on a channel, in time: see `Acknowledger.delivered`."""
+        if self._acknowledger.delivered(channel_id, now=now, last=last):
+            self.flush()
 
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
         """Says goodbye, behind what is queued, for at most `goodbye_timeout`; then the connection ends."""
@@ -130,7 +135,7 @@ class Connection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._keep_alive)
-                    nursery.start_soon(self.acknowledger.run)
+                    nursery.start_soon(self._acknowledger.run, self.flush)
                     async with trio.open_nursery() as both:
                         both.start_soon(self._write)
                         await self._read()

@@ -314,7 +314,7 @@ class Incoming(Generic[T]):
         if not link.ending and not window.exhausted:
             now, last = window.ack_due, not self._values and not self._arrived
             if now or first or last:  # not for each of those between
-                link.connection.acknowledger.delivered(link.id, now=now, last=last)
+                link.connection.acknowledge(link.id, now=now, last=last)
         elif link.refusal and not self._values:
             self._release(link, Code.VALUE_REFUSED, link.refusal)
         elif window.exhausted:
