@@ -225,3 +225,8 @@ def test_splitting_an_array_of_any_bytes_gives_only_protocol_errors(data: bytes)
     except ProtocolError:
         return
     assert payload.startswith(cbor.array_of(items))
+
+
+def test_what_follows_a_batch_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="expected the end of the batch, got 2 bytes more"):
+        cbor.split_batch(b"\x82\x01\x02\x00\x00")

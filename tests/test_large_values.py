@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 import trio
 import trio.testing
-from support import connect, connected, put, serve_tcp, take_all, until
+from support import Medium, connect, connected, put, serve_tcp, take_all, until
 
-from trionetchan import Importer, LimitError, Limits, open_exporter, open_tcp_importer
+from trionetchan import Importer, LimitError, Limits, open_exporter, open_importer, open_tcp_importer
 from trionetchan._describe import describe
 from trionetchan._protocol.frames import MAGIC, VERSION, Hello, Import, data_head, encode
 
@@ -157,6 +157,62 @@ async def test_half_values_are_bounded_and_go_with_their_binding(nursery: trio.N
         tracemalloc.stop()
         assert after < held / 10
         assert exporter.statistics().connections == 0
+
+
+@pytest.mark.promise(11)
+@pytest.mark.parametrize("medium", ["memory", "tcp"])
+async def test_a_value_that_was_taken_is_not_held_by_its_connection(nursery: trio.Nursery, medium: Medium) -> None:
+    size = 8 * MIB
+    async with connected(nursery, medium) as (exporter, importer):
+        send = exporter.open_send_channel("blobs", bytes)
+        receive = await importer.open_receive_channel("blobs", bytes)
+        tracemalloc.start()
+        nursery.start_soon(send.send, bytes(size))
+        assert len(await receive.receive()) == size
+        await exporter.drain("blobs")
+        await trio.testing.wait_all_tasks_blocked()
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert held < size / 8
+        send.close()
+
+
+class SlowStream(trio.abc.Stream):
+    """Takes so many bytes a second."""
+
+    def __init__(self, stream: trio.abc.Stream, rate: float) -> None:
+        self.stream = stream
+        self.rate = rate
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.sleep(len(data) / self.rate)
+        await self.stream.send_all(data)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.stream.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+@pytest.mark.promise(46)
+async def test_a_slow_link_is_not_a_silent_peer(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    """A value takes ten times as long as a peer may be silent; all the while something of it is taken."""
+    limits = Limits(keepalive=1, keepalive_timeout=3)
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with open_exporter(limits=limits) as exporter:
+        nursery.start_soon(exporter.serve_stream, SlowStream(theirs, 50_000))
+        send = exporter.open_send_channel("blobs", bytes)
+        async with send, open_importer(ours, limits=limits) as importer:
+            receive = await importer.open_receive_channel("blobs", bytes)
+            started = trio.current_time()
+            nursery.start_soon(send.send, bytes(3 * MIB // 2))
+            assert len(await receive.receive()) == 3 * MIB // 2
+            assert trio.current_time() - started > 30
+            send.close()
 
 
 async def echo(importer: Importer, rounds: int) -> None:

@@ -191,13 +191,17 @@ class Connection:
                 self._fail(ConnectionLostError("expected a goodbye, got the end of the stream"))
                 return
             self._heard = trio.current_time()
-            self._reading = True
-            for event in self.session.receive_data(chunk):
-                self._dispatch(event)
-            self._reading = False
+            self._take_in(chunk)
+            del chunk  # nothing of it is held while the next is waited for
             self.flush()
             if self.peer_left:
                 return
+
+    def _take_in(self, chunk: bytes) -> None:
+        self._reading = True
+        for event in self.session.receive_data(chunk):
+            self._dispatch(event)
+        self._reading = False
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -237,21 +241,30 @@ class Connection:
         tick = trio.current_time() + limits.keepalive
         asked = -math.inf  # when the peer was last heard before it was asked for a sign of life
         while True:
-            patience = limits.keepalive_timeout if asked == self._heard else limits.keepalive
-            await trio.sleep_until(min(tick, self._heard + patience))
+            patience = limits.keepalive_timeout if asked == self._last_sign else limits.keepalive
+            await trio.sleep_until(min(tick, self._last_sign + patience))
             now = trio.current_time()
             if now >= tick:
                 tick = now + limits.keepalive
                 self._owner.on_tick()
-                if now - self._writing_since >= limits.keepalive_timeout:
-                    await self._give_up("a peer that reads", now - self._writing_since, lambda: self._writing_since)
-            if now - self._heard >= patience:
-                if asked != self._heard:
-                    asked = self._heard
+                if now - self._writes_since >= limits.keepalive_timeout:
+                    await self._give_up("a peer that reads", now - self._writes_since, lambda: self._writes_since)
+            if now - self._last_sign >= patience:
+                if asked != self._last_sign:
+                    asked = self._last_sign
                     self.session.ping(0)
                     self.flush()
                 else:
-                    await self._give_up("a sign of life", now - self._heard, lambda: self._heard)
+                    await self._give_up("a sign of life", now - self._last_sign, lambda: self._last_sign)
+
+    @property
+    def _last_sign(self) -> float:
+        """When the peer was last seen to live: on a slow link, our question waits behind what the peer still takes."""
+        return max(self._heard, self._transport.progressed)
+
+    @property
+    def _writes_since(self) -> float:
+        return max(self._writing_since, self._transport.progressed)
 
     async def _give_up(self, expected: str, seconds: float, sign: Callable[[], float]) -> None:
         """Ends the connection, unless `sign` changes after all.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import sys
 from typing import Any, cast
@@ -20,6 +21,7 @@ __all__ = ["LOST", "PatientListener", "Piece", "Transport", "lacks_files", "no_f
 
 READ_SIZE = 512 * 2**10  # bytes
 LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+SLICE = 64 * 2**10  # bytes sent at a time where only the whole is seen to be taken
 FEW = 64  # pieces that are written from where they are; more are small ones, and joined
 
 ACCEPT_AGAIN = 0.1  # seconds
@@ -34,6 +36,8 @@ class Transport:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
+        self.progressed = -math.inf
+        """When the peer last made room, in a `send_all` that had to wait for it."""
 
     def __repr__(self) -> str:
         return repr(self._stream)
@@ -56,7 +60,11 @@ class Transport:
         return pieces
 
     async def send_all(self, pieces: list[Piece]) -> None:
-        await self._stream.send_all(b"".join(pieces))
+        data = b"".join(pieces)
+        for start in range(0, len(data), SLICE):
+            if start:
+                self.progressed = trio.current_time()
+            await self._stream.send_all(data[start : start + SLICE])
 
     async def send_eof(self) -> None:
         """The peer sees the end, and can still be heard; where the stream knows that."""
@@ -104,6 +112,7 @@ class SocketTransport(Transport):
                 pieces = _behind(os.writev(self._fileno(), pieces), pieces)
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._fileno())
+                self.progressed = trio.current_time()
 
 
 class PatientListener(trio.abc.Listener[trio.abc.Stream]):

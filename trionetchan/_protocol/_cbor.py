@@ -109,13 +109,15 @@ def batch_count(payload: Buffer) -> int:
 
 
 def split_batch(payload: Buffer) -> list[bytes]:
-    """The values of a batch, each as its own bytes."""
+    """The values of a batch, each as its own bytes. `ProtocolError` if it is not one array."""
     _, count, position = read_head(payload, 0)
     items: list[bytes] = []
     for _ in range(count):
         end = skip(payload, position)
         items.append(bytes(payload[position:end]))
         position = end
+    if position != len(payload):
+        raise ProtocolError(f"expected the end of the batch, got {len(payload) - position} bytes more")
     return items
 
 
