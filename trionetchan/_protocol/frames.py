@@ -10,7 +10,7 @@ pairs of a reader and a writer; there is no second description to keep in step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import attrs
 
@@ -194,6 +194,7 @@ class Frame:
     """One protocol message. Fields are read and written in the order in which the class declares them."""
 
     __slots__ = ()
+    __match_args__: ClassVar[tuple[str, ...]]
     KIND: ClassVar[int]
     FIELDS: ClassVar[tuple[tuple[Reader, Writer], ...]]
 
@@ -320,8 +321,8 @@ _KINDS: dict[int, type[Frame]] = {
 def encode(frame: Frame) -> bytes:
     """The frame's bytes, length prefix included."""
     body = head(ARRAY, len(frame.FIELDS) + 1) + head(UINT, frame.KIND)
-    for (_, write), value in zip(frame.FIELDS, attrs.astuple(cast("Any", frame), recurse=False), strict=True):
-        body += write(value)
+    for (_, write), name in zip(frame.FIELDS, frame.__match_args__, strict=True):
+        body += write(getattr(frame, name))
     return _write_bytes(body)
 
 
