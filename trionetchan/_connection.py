@@ -6,7 +6,7 @@ cancelled `send_all` would leave a stream on which nothing can be said any more:
 saying goodbye, which the deadline of the same scope bounds.
 
 What is to be said goes to the socket at once, while it takes it (`flush`): handing it to another task would cost a
-round trip a fifth of its time. Where the socket is full, and for every other kind of stream, it is the writer's.
+tenth of a round trip. Where the socket is full, and for every other kind of stream, it is the writer's.
 """
 
 from __future__ import annotations

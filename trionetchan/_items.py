@@ -218,13 +218,12 @@ def split(payload: bytes) -> list[Any]:
         major, count, at = read_head(payload, 0)
         _demand(major == ARRAY and count * COPY_ONCE < len(payload))
         column: list[Any] = []
-        view = memoryview(payload)
         for _ in range(count):
             major, size, start = read_head(payload, at)
             if major != BYTES:
                 break
             at = start + size
-            column.append(bytes(view[start:at]))
+            column.append(payload[start:at])
         _demand(at == len(payload))
     except (IndexError, ValueError, ProtocolError):
         return load(payload)
