@@ -130,7 +130,7 @@ class Outgoing(Generic[T]):
             elif not self.finished:
                 await self._gather(room)
             self._deal()
-            if self._streaming:  # else there was one, or there will be
+            if self._streaming:  # a whole batch may have been there, so that nothing was waited for
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _deal(self) -> None:

@@ -1,4 +1,7 @@
-"""What a session reports about its peer. Payloads are bytes here; what they hold is the value codec's business."""
+"""What a session reports about its peer. Payloads are bytes here; what they hold is the value codec's business.
+
+Not frozen, as frames are not: they are made for each frame.
+"""
 
 from __future__ import annotations
 

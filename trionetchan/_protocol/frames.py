@@ -191,7 +191,10 @@ _PARAMETERS = (_read_parameters, _write_parameters)
 
 
 class Frame:
-    """One protocol message. Fields are read and written in the order in which the class declares them."""
+    """One protocol message. Fields are read and written in the order in which the class declares them.
+
+    Nobody changes one; but a frozen class takes several times as long to make, and there is one for each frame.
+    """
 
     __slots__ = ()
     __match_args__: ClassVar[tuple[str, ...]]

@@ -5,8 +5,8 @@ trims what the sender keeps, and is what drain and sync wait for. Credit has two
 a count of values and a count of payload bytes. A single value may exceed the byte bound when nothing else is
 unacknowledged, so that a value larger than the bound still gets through.
 
-The queues are lists, though they lose their first elements: an empty deque takes 760 bytes, of which an idle channel
-would have three a side.
+The queues are lists, though they lose their first elements: the window bounds them, and an empty deque takes 760 bytes,
+of which an idle channel would have up to three.
 """
 
 from __future__ import annotations
