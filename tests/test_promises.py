@@ -16,7 +16,7 @@ def promised() -> list[int]:
 
 def named() -> set[int]:
     numbers: set[int] = set()
-    for path in TESTS.glob("test_*.py"):
+    for path in TESTS.rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "promise":
                 for argument in node.args:

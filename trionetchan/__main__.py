@@ -11,7 +11,7 @@ def main() -> int:
     """Runs the command line; returns the exit status: 1 if what it needs is not installed, 130 after Ctrl-C."""
     try:
         try:
-            from ._cli import main as run
+            from ._cli.app import main as run
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] not in ("cyclopts", "rich"):
                 raise

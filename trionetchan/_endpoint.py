@@ -16,14 +16,14 @@ from typing import Any, cast
 import attrs
 import trio
 
+from ._channels.incoming import Incoming
+from ._channels.outgoing import Outgoing, values_dropped
+from ._codec.codec import Codec, codec_for
+from ._codec.schema import Schema, difference
 from ._errors import ChannelNameInUseError, Code, NetchanError, NoSuchChannelError, UnfitValue, ValueTypeError
-from ._incoming import Incoming
 from ._limits import Limits
-from ._outgoing import Outgoing, values_dropped
 from ._protocol.frames import MAX_NAME
-from ._schema import Schema, difference
 from ._statistics import ChannelStatistics, Direction
-from ._values import Codec, codec_for
 
 __all__ = ["Channel", "Endpoint", "check_name", "codec_of", "direction_of", "in_use", "mismatch", "whole_number"]
 

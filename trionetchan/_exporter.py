@@ -15,17 +15,17 @@ from typing import Any, TypeVar, overload
 import trio
 from typing_extensions import TypeForm
 
-from ._connection import Connection, Owner
+from ._channels.incoming import Incoming, ReceiveLink
+from ._channels.outgoing import Outgoing
 from ._endpoint import Endpoint, check_name, codec_of, direction_of, mismatch, whole_number
 from ._errors import ChannelNameInUseError, Code
-from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
-from ._links import SendLink
-from ._outgoing import Outgoing
+from ._network.connection import Connection, Owner
+from ._network.links import SendLink
+from ._network.transport import PatientListener
 from ._protocol.events import ImportRequested
 from ._protocol.session import Role
 from ._statistics import Direction, ExporterStatistics
-from ._transport import PatientListener
 
 __all__ = ["Exporter", "open_exporter"]
 

@@ -12,7 +12,9 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
-from ._connection import Connection, Owner
+from ._channels.incoming import Incoming, ReceiveLink
+from ._channels.outgoing import Outgoing
+from ._codec.codec import Codec
 from ._endpoint import Channel, Endpoint, check_name, codec_of, direction_of, in_use, mismatch, whole_number
 from ._errors import (
     Code,
@@ -25,16 +27,14 @@ from ._errors import (
     TypeMismatchError,
     WrongDirectionError,
 )
-from ._incoming import Incoming, ReceiveLink
 from ._limits import Limits
-from ._links import SendLink
-from ._outgoing import Outgoing
+from ._network.connection import Connection, Owner
+from ._network.links import SendLink
+from ._network.transport import lacks_files, no_free_file
 from ._protocol.events import Accepted, Rejected
 from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role
 from ._statistics import Direction, ImporterStatistics
-from ._transport import lacks_files, no_free_file
-from ._values import Codec
 
 __all__ = ["Importer", "open_importer", "open_tcp_importer", "open_unix_importer"]
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import attrs
 
+from .._cbor import ARRAY, BYTES, MAP, TEXT, UINT, Buffer, head, read_head, skip
 from .._errors import Code, ProtocolError, printable
-from ._cbor import ARRAY, BYTES, MAP, TEXT, UINT, Buffer, head, read_head, skip
 
 __all__ = [
     "DATA_OVERHEAD",

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import attrs
 
+from .._cbor import Buffer, batch_count, split_batch
 from .._errors import ProtocolError
-from ._cbor import Buffer, batch_count, split_batch
 
 __all__ = ["ACK_SHARE", "Batch", "ReceiveWindow", "SendWindow"]
 

@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypeAliasType, TypedDict
 
-from trionetchan._describe import describe
+from trionetchan._codec.codec import codec_for
+from trionetchan._codec.describe import describe
+from trionetchan._codec.schema import Difference, Field, Kind, Node, Schema, difference
 from trionetchan._errors import UnfitValue
-from trionetchan._schema import Difference, Field, Kind, Node, Schema, difference
-from trionetchan._values import codec_for
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
 thorough = settings(

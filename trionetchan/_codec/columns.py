@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from ._errors import UnfitValue, printable
-from ._items import MAX_DEPTH, Pairs, got, quietly, short
+from .._errors import UnfitValue, printable
+from .items import MAX_DEPTH, Pairs, got, quietly, short
 
 __all__ = [
     "Column",

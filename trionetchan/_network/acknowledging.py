@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import trio
 
-from ._protocol.session import Session
+from .._protocol.session import Session
 
 __all__ = ["Acknowledger"]
 

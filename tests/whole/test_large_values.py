@@ -10,7 +10,7 @@ import trio.testing
 from support import Medium, connect, connected, put, serve_tcp, take_all, until
 
 from trionetchan import Importer, LimitError, Limits, open_exporter, open_importer, open_tcp_importer
-from trionetchan._describe import describe
+from trionetchan._codec.describe import describe
 from trionetchan._protocol.frames import MAGIC, VERSION, Hello, Import, data_head, encode
 
 MIB = 2**20

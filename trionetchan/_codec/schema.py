@@ -29,7 +29,7 @@ from uuid import UUID
 import attrs
 import cbor2
 
-from ._errors import UnfitValue, printable
+from .._errors import UnfitValue, printable
 
 __all__ = [
     "LITERAL_KINDS",

@@ -16,8 +16,8 @@ import rich.progress
 import rich.table
 import trio
 
-from . import _demo
-from ._errors import ConnectionLostError, NetchanError
+from .._errors import ConnectionLostError, NetchanError
+from . import demo as demo_
 
 __all__ = ["main"]
 
@@ -99,8 +99,8 @@ async def _demo_command(directory: Path | None, workers: int) -> int:
     )
     try:
         with rich.progress.Progress(*columns, console=output) as progress:
-            outcome = await _demo.run(directory, workers, _Display(progress))
-    except _demo.DemoError as error:
+            outcome = await demo_.run(directory, workers, _Display(progress))
+    except demo_.DemoError as error:
         return _failed(str(error))
     output.print(_table(outcome))
     if outcome.difference is not None:
@@ -111,7 +111,7 @@ async def _demo_command(directory: Path | None, workers: int) -> int:
 
 async def _demo_worker_command(port: int) -> int:
     try:
-        await _demo.run_worker(port)
+        await demo_.run_worker(port)
     except ConnectionLostError:
         return 1  # the demo is over; if it is not, it says that this worker is gone
     except (NetchanError, OSError) as error:
@@ -141,7 +141,7 @@ class _Display:
         self._progress.advance(self._task, size)
 
 
-def _table(outcome: _demo.Outcome) -> rich.table.Table:
+def _table(outcome: demo_.Outcome) -> rich.table.Table:
     count = outcome.count
     table = rich.table.Table("worker", title=f"{count.words.total():,} words in {outcome.files:,} files")
     for heading in ("files", "words", "values", "values/s"):

@@ -15,16 +15,16 @@ import attrs
 import cbor2
 import pytest
 
+from trionetchan._codec.codec import codec_for
+from trionetchan._codec.schema import Schema, difference
 from trionetchan._errors import Code, ProtocolError, UnfitValue
 from trionetchan._limits import Limits
 from trionetchan._protocol.events import Event
 from trionetchan._protocol.frames import MAGIC, Data, Frame, FrameCutter, Goodbye, Reject, decode, encode
 from trionetchan._protocol.session import Role, Session
 from trionetchan._protocol.window import Batch
-from trionetchan._schema import Schema, difference
-from trionetchan._values import codec_for
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 Vector = dict[str, Any]
 VECTORS: dict[str, Any] = json.loads((DOCS / "vectors.json").read_text("utf-8"))
 KINDS = {kind.KIND: kind for kind in Frame.__subclasses__()}

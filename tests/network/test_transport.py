@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from trionetchan._transport import LOST, Piece, Transport, transport_over
+from trionetchan._network.transport import LOST, Piece, Transport, transport_over
 
 LARGE = bytes(range(256)) * 2**14  # 4 MiB, more than a socket takes
 PIECES: list[list[Piece]] = [

@@ -12,9 +12,9 @@ import heapq
 from collections.abc import Iterator
 from typing import Protocol
 
-from ._connection import Connection
-from ._errors import Code
-from ._protocol.window import Batch
+from .._errors import Code
+from .._protocol.window import Batch
+from .connection import Connection
 
 __all__ = ["SendLink", "SendLinks"]
 

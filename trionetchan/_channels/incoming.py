@@ -20,11 +20,11 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from ._connection import Connection
-from ._errors import Code, ProtocolError, UnfitValue
-from ._protocol._cbor import array_of, split_batch
-from ._statistics import ChannelStatistics, Direction
-from ._values import Codec
+from .._cbor import array_of, split_batch
+from .._codec.codec import Codec
+from .._errors import Code, ProtocolError, UnfitValue
+from .._network.connection import Connection
+from .._statistics import ChannelStatistics, Direction
 
 __all__ = ["Incoming", "ReceiveLink"]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trionetchan._cbor import BYTES, head
 from trionetchan._errors import ProtocolError
-from trionetchan._protocol._cbor import BYTES, head
 from trionetchan._protocol.frames import FRAGMENT, MAGIC, Ack, Data, Frame, FrameCutter, data_head, encode
 from trionetchan._protocol.window import ReceiveWindow
 

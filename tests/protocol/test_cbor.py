@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from trionetchan import _cbor as cbor
 from trionetchan._errors import ProtocolError
-from trionetchan._protocol import _cbor as cbor
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
 thorough = settings(

@@ -20,12 +20,12 @@ from typing import Generic, TypeVar
 import attrs
 import trio
 
-from ._dealing import Dealer
-from ._errors import Code, ConnectionLostError, NetchanError, ValuesDroppedError
-from ._limits import Limits
-from ._links import SendLink, SendLinks
-from ._statistics import ChannelStatistics, Direction
-from ._values import Codec
+from .._codec.codec import Codec
+from .._errors import Code, ConnectionLostError, NetchanError, ValuesDroppedError
+from .._limits import Limits
+from .._network.links import SendLink, SendLinks
+from .._statistics import ChannelStatistics, Direction
+from .dealing import Dealer
 
 __all__ = ["Outgoing", "values_dropped"]
 

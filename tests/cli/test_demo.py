@@ -21,7 +21,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trionetchan import _demo
+from trionetchan._cli import demo
 
 FILES = {
     "one.txt": "the quick brown fox\n" * 50,
@@ -35,7 +35,7 @@ WORKER = """
 import sys
 if "demo-worker" in sys.orig_argv:
     import fcntl, os, signal
-    from trionetchan import _demo
+    from trionetchan._cli import demo
 """
 
 # The first worker holds a lock that the others wait for, and dies with a job in its hands: with a window of 1 it gets a
@@ -49,24 +49,24 @@ FIRST_WORKER_DIES = """
         lock.write("the first has been here")
         lock.flush()
         async def work(importer):
-            jobs = await importer.open_receive_channel("jobs", _demo.Job, window=1)
+            jobs = await importer.open_receive_channel("jobs", demo.Job, window=1)
             await jobs.receive()
             await jobs.receive()
             os.kill(os.getpid(), signal.SIGKILL)
-        _demo.work = work
+        demo.work = work
 """
 EVERY_WORKER_DIES = """
-    _demo.count_words = lambda text: os.kill(os.getpid(), signal.SIGKILL)
+    demo.count_words = lambda text: os.kill(os.getpid(), signal.SIGKILL)
 """
 WORKERS_COUNT_WRONG = """
-    count_words = _demo.count_words
-    _demo.count_words = lambda text: count_words(text) + 1
+    count_words = demo.count_words
+    demo.count_words = lambda text: count_words(text) + 1
 """
 WORKERS_NEVER_ANSWER = """
     def count_words(text):
         print("counting", flush=True)
         signal.pause()
-    _demo.count_words = count_words
+    demo.count_words = count_words
 """
 NOTHING_INSTALLED = """
 import sys
@@ -238,18 +238,18 @@ async def test_version(tmp_path: Path) -> None:
 
 
 def test_text_files_and_nothing_else(directory: Path) -> None:
-    files, unreadable = _demo.text_files(directory)
+    files, unreadable = demo.text_files(directory)
     assert sorted(file.name for file in files) == sorted([*FILES, "latin-1.txt"])
     assert unreadable == 1
     assert {file.name: file.size for file in files}["empty.txt"] == 0
 
 
 async def test_nothing_to_count(tmp_path: Path) -> None:
-    with pytest.raises(_demo.DemoError, match="no text files there"):
-        await _demo.run(tmp_path, 1, Nothing())
+    with pytest.raises(demo.DemoError, match="no text files there"):
+        await demo.run(tmp_path, 1, Nothing())
     (tmp_path / "file").touch()
-    with pytest.raises(_demo.DemoError, match="Not a directory"):
-        await _demo.run(tmp_path / "file", 1, Nothing())
+    with pytest.raises(demo.DemoError, match="Not a directory"):
+        await demo.run(tmp_path / "file", 1, Nothing())
 
 
 class Nothing:
@@ -262,7 +262,7 @@ class Nothing:
 
 def test_name_that_is_not_text_is_made_text(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).write_text("word")
-    files, _ = _demo.text_files(tmp_path)
+    files, _ = demo.text_files(tmp_path)
     assert [file.name for file in files] == ["\N{REPLACEMENT CHARACTER}"]
 
 
@@ -270,22 +270,22 @@ def test_name_that_is_not_text_is_made_text(tmp_path: Path) -> None:
 @given(st.lists(st.sampled_from([b" ", b"\n", b"a", b"bcd", "é".encode()])).map(b"".join))
 def test_pieces_are_cut_between_words(text: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.NamedTemporaryFile() as file:
-        patch.setattr(_demo, "PIECE", 8)
+        patch.setattr(demo, "PIECE", 8)
         file.write(text)
         file.flush()
-        cut = list(_demo.pieces(Path(file.name)))
+        cut = list(demo.pieces(Path(file.name)))
     assert b"".join(cut) == text
     assert all(0 < len(piece) <= 8 for piece in cut)
     if all(len(word) < 8 for word in text.split()):
-        assert sum(map(_demo.count_words, cut)) == _demo.count_words(text)
+        assert sum(map(demo.count_words, cut)) == demo.count_words(text)
 
 
 def test_no_difference() -> None:
-    assert _demo.difference(Counter(a=1, b=0), Counter(a=1)) is None
+    assert demo.difference(Counter(a=1, b=0), Counter(a=1)) is None
 
 
 def test_difference_names_files() -> None:
-    found = _demo.difference(Counter(a=1, b=2), Counter(a=1, b=1_000, c=3))
+    found = demo.difference(Counter(a=1, b=2), Counter(a=1, b=1_000, c=3))
     assert found == (
         "the workers counted 3 words, one process 1,004; they differ in 2 files, "
         "such as b with 2 and 1,000, c with 0 and 3"

@@ -27,9 +27,9 @@ from uuid import UUID
 
 import cbor2
 
-from ._errors import ProtocolError, UnfitValue, printable
-from ._protocol._cbor import ARRAY, BYTES, head, read_head
-from ._schema import Kind
+from .._cbor import ARRAY, BYTES, head, read_head
+from .._errors import ProtocolError, UnfitValue, printable
+from .schema import Kind
 
 __all__ = [
     "COPY_ONCE",

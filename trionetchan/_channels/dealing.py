@@ -17,12 +17,12 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from ._errors import Code, LimitError, UnfitValue, ValueTypeError
-from ._limits import Limits
-from ._links import SendLink, SendLinks
-from ._protocol._cbor import ARRAY, array_of, head
-from ._protocol.window import Batch
-from ._values import Codec
+from .._cbor import ARRAY, array_of, head
+from .._codec.codec import Codec
+from .._errors import Code, LimitError, UnfitValue, ValueTypeError
+from .._limits import Limits
+from .._network.links import SendLink, SendLinks
+from .._protocol.window import Batch
 
 __all__ = ["Dealer", "WaitingValue"]
 

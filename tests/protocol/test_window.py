@@ -24,8 +24,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from trionetchan._cbor import array_of
 from trionetchan._errors import ProtocolError
-from trionetchan._protocol._cbor import array_of
 from trionetchan._protocol.window import ACK_SHARE, Batch, ReceiveWindow, SendWindow
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))

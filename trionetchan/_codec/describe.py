@@ -26,8 +26,8 @@ from typing import Any, cast
 import attrs
 import typing_extensions
 
-from ._errors import UnfitValue, printable
-from ._schema import (
+from .._errors import UnfitValue, printable
+from .schema import (
     LITERAL_KINDS,
     MAX_DEPTH,
     MAX_NAME,

@@ -23,7 +23,8 @@ import attrs
 import cbor2
 import typing_extensions
 
-from ._columns import (
+from .._errors import UnfitValue, printable
+from .columns import (
     Column,
     Misfit,
     Step,
@@ -40,9 +41,8 @@ from ._columns import (
     value_label,
     whole,
 )
-from ._describe import describe, python_types
-from ._errors import UnfitValue, printable
-from ._items import (
+from .describe import describe, python_types
+from .items import (
     COPY_ONCE,
     NEVER_COPY,
     TO_TAG,
@@ -58,7 +58,7 @@ from ._items import (
     short,
     split,
 )
-from ._schema import SCALARS, Heads, Kind, Node, Schema, heads, reaches
+from .schema import SCALARS, Heads, Kind, Node, Schema, heads, reaches
 
 __all__ = ["Codec", "codec_for"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._errors import ProtocolError
+from ._errors import ProtocolError
 
 __all__ = [
     "ARRAY",

@@ -25,9 +25,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from trionetchan._cbor import array_of, split_batch
 from trionetchan._errors import Code
 from trionetchan._limits import Limits
-from trionetchan._protocol._cbor import array_of, split_batch
 from trionetchan._protocol.events import (
     Accepted,
     Acknowledged,

@@ -18,10 +18,9 @@ from typing import Protocol
 import attrs
 import trio
 
-from ._acknowledging import Acknowledger
-from ._errors import Code, ConnectionLostError, NetchanError, ProtocolError, printable
-from ._limits import Limits
-from ._protocol.events import (
+from .._errors import Code, ConnectionLostError, NetchanError, ProtocolError, printable
+from .._limits import Limits
+from .._protocol.events import (
     Accepted,
     Acknowledged,
     Closed,
@@ -33,9 +32,10 @@ from ._protocol.events import (
     ValuesReceived,
     Violated,
 )
-from ._protocol.session import Role, Session
-from ._protocol.window import Batch
-from ._transport import LOST, Piece, transport_over
+from .._protocol.session import Role, Session
+from .._protocol.window import Batch
+from .acknowledging import Acknowledger
+from .transport import LOST, Piece, transport_over
 
 __all__ = ["Binding", "Connection", "Owner"]
 

@@ -31,8 +31,8 @@ from typing import Protocol
 import attrs
 import trio
 
-from ._exporter import Exporter, open_exporter
-from ._importer import Importer, open_tcp_importer
+from .._exporter import Exporter, open_exporter
+from .._importer import Importer, open_tcp_importer
 
 __all__ = [
     "Count",

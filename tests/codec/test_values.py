@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypeAliasType, TypedDict
 
+from trionetchan._codec.codec import Codec, codec_for
 from trionetchan._errors import UnfitValue
-from trionetchan._values import Codec, codec_for
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
 thorough = settings(

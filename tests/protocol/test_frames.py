@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from trionetchan._cbor import ARRAY, BYTES, TEXT, UINT, head
 from trionetchan._errors import Code, ProtocolError
 from trionetchan._protocol import frames
-from trionetchan._protocol._cbor import ARRAY, BYTES, TEXT, UINT, head
 from trionetchan._protocol.frames import (
     DATA_OVERHEAD,
     MAGIC,
