@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import trio
 import trio.testing
 
-from trionetchan import Exporter, Importer, Limits, open_exporter, open_importer, open_tcp_importer
+from trionetchan import BoundListener, Exporter, Importer, Limits, open_exporter, open_importer, open_tcp_importer
 
 Medium = Literal["memory", "tcp"]
 T = TypeVar("T")
@@ -22,9 +22,8 @@ PEERS = Path(__file__).with_name("peers")
 
 async def serve_tcp(nursery: trio.Nursery, exporter: Exporter, **options: Any) -> int:
     """Serves the exporter on a free port and returns the port."""
-    listeners = await nursery.start(functools.partial(exporter.serve_tcp, 0, **options))
-    listener: trio.SocketListener = getattr(listeners[0], "transport_listener", listeners[0])
-    return int(listener.socket.getsockname()[1])
+    listeners: list[BoundListener] = await nursery.start(functools.partial(exporter.serve_tcp, 0, **options))
+    return listeners[0].port
 
 
 def connect(

@@ -21,9 +21,11 @@ from ._errors import (
 from ._exporter import Exporter, open_exporter
 from ._importer import Importer, open_importer, open_tcp_importer, open_unix_importer
 from ._limits import Limits
+from ._network.listening import BoundListener
 from ._statistics import ChannelStatistics, Direction, ExporterStatistics, ImporterStatistics
 
 __all__ = [
+    "BoundListener",
     "ChannelNameInUseError",
     "ChannelStatistics",
     "ConnectionLostError",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
-import socket
 import ssl
-import stat
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
 import trio
@@ -22,7 +20,9 @@ from ._errors import ChannelNameInUseError, Code
 from ._limits import Limits
 from ._network.connection import Connection, Owner
 from ._network.links import SendLink
-from ._network.transport import PatientListener
+from ._network.listening import BoundListener, PatientListener, listen_tcp, listen_unix
+from ._network.transport import check_ssl_context
+from ._opening import Opening
 from ._protocol.events import ImportRequested
 from ._protocol.session import Role
 from ._statistics import Direction, ExporterStatistics
@@ -34,8 +34,7 @@ T = TypeVar("T")
 logger = logging.getLogger("trionetchan")
 
 
-@contextlib.asynccontextmanager
-async def open_exporter(*, limits: Limits = Limits()) -> AsyncGenerator[Exporter]:  # noqa: B008
+def open_exporter(*, limits: Limits = Limits()) -> AbstractAsyncContextManager[Exporter]:  # noqa: B008
     """Opens an exporter; use it with `async with`.
 
     Leaving the block normally waits, under the caller's cancel scope, until what was sent into channels that the
@@ -46,9 +45,13 @@ async def open_exporter(*, limits: Limits = Limits()) -> AsyncGenerator[Exporter
     The block raises `ValueTypeError` or `LimitError` when the program sends a value that does not fit, and what a
     foreign end raises. No peer can make it raise.
     """
-    exporter = Exporter(limits)
-    async with exporter._block():  # pyright: ignore[reportPrivateUsage]
-        yield exporter
+
+    async def block() -> AsyncGenerator[Exporter]:
+        exporter = Exporter(limits)
+        async with exporter._block():  # pyright: ignore[reportPrivateUsage]
+            yield exporter
+
+    return Opening("open_exporter", block)
 
 
 class Exporter(Endpoint):
@@ -267,42 +270,32 @@ class Exporter(Endpoint):
         *,
         host: str | bytes | None = "127.0.0.1",
         ssl_context: ssl.SSLContext | None = None,
-        task_status: trio.TaskStatus[list[trio.abc.Listener[Any]]] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[list[BoundListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serves importers over TCP, with TLS if there is an `ssl_context`, until cancelled or the block is left.
 
-        Start it with `nursery.start`: the started value is the list of listeners; port 0 takes a free port. Loopback
-        unless told otherwise; `host=None` is every interface. `OSError` if the address cannot be had. Cancelling says
+        Start it with `nursery.start`: the started value is the list of listeners, which know their `port` and
+        `address`; port 0 takes a free port. Loopback unless told otherwise; `host=None` is every interface. `OSError`
+        if the address cannot be had, `ValueError` for an `ssl_context` that is made for clients. Cancelling says
         goodbye to its importers, within `goodbye_timeout`.
         """
-        self._check_open()
-        listeners: list[trio.abc.Listener[Any]] = [*await trio.open_tcp_listeners(port, host=host)]
-        if ssl_context is not None:
-            listeners = [trio.SSLListener(listener, ssl_context) for listener in listeners]
-        await self.serve_listeners(listeners, task_status=task_status)
+        with self._until_left():
+            if ssl_context is not None:
+                check_ssl_context(ssl_context, server=True)
+            listeners = await listen_tcp(port, host, ssl_context)
+            await self._serve(listeners, lambda: task_status.started(listeners))
 
     async def serve_unix(
         self,
         path: str | os.PathLike[str],
         *,
-        task_status: trio.TaskStatus[list[trio.abc.Listener[Any]]] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[list[BoundListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serves importers over a unix socket, as `serve_tcp` does. A stale socket file is replaced, a live one refused
-        (`OSError`); the file is removed when done."""
-        self._check_open()
-        path = os.fspath(path)
-        await _remove_stale(path)
-        with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as listening:
-            await listening.bind(path)
-            made = os.stat(path, follow_symlinks=False)
-            try:
-                listening.listen(1024)
-                await self.serve_listeners([trio.SocketListener(listening)], task_status=task_status)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    now = os.stat(path, follow_symlinks=False)
-                    if (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino):
-                        os.unlink(path)
+        (`OSError`), also when several processes start at the same time; the file is removed when done."""
+        with self._until_left():
+            listeners = [await listen_unix(os.fspath(path))]
+            await self._serve(listeners, lambda: task_status.started(listeners))
 
     async def serve_listeners(
         self,
@@ -314,16 +307,25 @@ class Exporter(Endpoint):
 
         While the process has no file descriptor left, which is logged, importers wait to be accepted.
         """
+        with self._until_left():
+            patient = [PatientListener(listener) for listener in listeners]
+            await self._serve(patient, lambda: task_status.started(list(listeners)))
+
+    @contextlib.contextmanager
+    def _until_left(self) -> Generator[None]:
+        """Cancels what is inside when the block is left."""
         self._check_open()
         with trio.CancelScope() as scope:
             self._serving.add(scope)
             try:
-                patient = [PatientListener(listener) for listener in listeners]
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(trio.serve_listeners, self.serve_stream, patient)
-                    task_status.started(list(listeners))
+                yield
             finally:
                 self._serving.discard(scope)
+
+    async def _serve(self, listeners: Sequence[PatientListener], started: Callable[[], None]) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, self.serve_stream, listeners)
+            started()
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serves the importer at the other end of this stream; returns when the connection has ended.
@@ -359,23 +361,3 @@ class Exporter(Endpoint):
         channels = self._channel_statistics()
         dropped = self._dropped + sum(channel.dropped for channel in [*self._channels.values(), *self._retiring])
         return ExporterStatistics(channels=channels, connections=len(self._connections), dropped=dropped)
-
-
-async def _remove_stale(path: str) -> None:
-    """Removes a socket file that nobody listens on. `OSError` if somebody does, or it is no socket."""
-    try:
-        mode = os.stat(path, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FileExistsError(errno.EEXIST, "expected a socket or nothing, got another file", path)
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except BlockingIOError:
-            pass  # its backlog is full
-    raise OSError(errno.EADDRINUSE, "expected a free path, got one that is being listened on", path)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import ssl
 from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
 import attrs
@@ -30,7 +31,8 @@ from ._errors import (
 from ._limits import Limits
 from ._network.connection import Connection, Owner
 from ._network.links import SendLink
-from ._network.transport import lacks_files, no_free_file
+from ._network.transport import check_ssl_context, is_out_of_files, out_of_files_error
+from ._opening import Opening
 from ._protocol.events import Accepted, Rejected
 from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role
@@ -48,8 +50,7 @@ _REFUSALS: dict[Code, type[NetchanError]] = {
 }
 
 
-@contextlib.asynccontextmanager
-async def open_importer(stream: trio.abc.Stream, *, limits: Limits = Limits()) -> AsyncGenerator[Importer]:  # noqa: B008
+def open_importer(stream: trio.abc.Stream, *, limits: Limits = Limits()) -> AbstractAsyncContextManager[Importer]:  # noqa: B008
     """Opens an importer over a stream, which belongs to it from now on; use it with `async with`.
 
     Entering does not wait for the exporter; what is wrong shows at the first `import_`. Leaving normally waits, under
@@ -62,54 +63,66 @@ async def open_importer(stream: trio.abc.Stream, *, limits: Limits = Limits()) -
     `RemoteValueError` when it sends what does not fit; `ValueTypeError` or `LimitError` when this program does;
     `TooManyErrors` when `errors` is left unread.
     """
-    importer = Importer(stream, limits)
-    async with importer._block():  # pyright: ignore[reportPrivateUsage]
-        yield importer
+    return Opening("open_importer", lambda: _block_over(stream, limits))
 
 
-@contextlib.asynccontextmanager
-async def open_tcp_importer(
+def open_tcp_importer(
     host: str,
     port: int,
     *,
     ssl_context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     limits: Limits = Limits(),  # noqa: B008
-) -> AsyncGenerator[Importer]:
+) -> AbstractAsyncContextManager[Importer]:
     """Connects over TCP, with TLS if there is an `ssl_context`, and opens an importer as `open_importer` does.
 
-    `OSError` at once if nobody listens there. `server_hostname` is the name that the certificate must have; `host`
-    unless told.
+    `OSError` at once if nobody listens there, `ValueError` for an `ssl_context` that is made for servers.
+    `server_hostname` is the name that the certificate must have; `host` unless told.
     """
-    with _saying_why():
-        stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
-    if ssl_context is not None:
-        stream = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
-    async with open_importer(stream, limits=limits) as importer:
-        yield importer
+
+    async def block() -> AsyncGenerator[Importer]:
+        if ssl_context is not None:
+            check_ssl_context(ssl_context, server=False)
+        with _naming_lack_of_files():
+            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+        if ssl_context is not None:
+            stream = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
+        async with open_importer(stream, limits=limits) as importer:
+            yield importer
+
+    return Opening("open_tcp_importer", block)
 
 
-@contextlib.asynccontextmanager
-async def open_unix_importer(
+def open_unix_importer(
     path: str | os.PathLike[str],
     *,
     limits: Limits = Limits(),  # noqa: B008
-) -> AsyncGenerator[Importer]:
+) -> AbstractAsyncContextManager[Importer]:
     """Connects to a unix socket and opens an importer as `open_importer` does. `OSError` if nobody listens there."""
-    with _saying_why():
-        stream = await trio.open_unix_socket(os.fspath(path))
-    async with open_importer(stream, limits=limits) as importer:
+
+    async def block() -> AsyncGenerator[Importer]:
+        with _naming_lack_of_files():
+            stream = await trio.open_unix_socket(os.fspath(path))
+        async with open_importer(stream, limits=limits) as importer:
+            yield importer
+
+    return Opening("open_unix_importer", block)
+
+
+async def _block_over(stream: trio.abc.Stream, limits: Limits) -> AsyncGenerator[Importer]:
+    importer = Importer(stream, limits)
+    async with importer._block():  # pyright: ignore[reportPrivateUsage]
         yield importer
 
 
 @contextlib.contextmanager
-def _saying_why() -> Generator[None]:
-    """trio says only that it could not connect, where it was this process that had no file descriptor left."""
+def _naming_lack_of_files() -> Generator[None]:
+    """Where this process has no file descriptor left, trio says only that it could not connect."""
     try:
         yield
     except OSError as error:
-        if lacks_files(error):
-            raise no_free_file() from error
+        if is_out_of_files(error):
+            raise out_of_files_error() from error
         raise
 
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from trionetchan._network.transport import LOST, Piece, Transport, transport_over
+from trionetchan._network.transport import STREAM_ERRORS, Piece, Transport, transport_over
 
 LARGE = bytes(range(256)) * 2**14  # 4 MiB, more than a socket takes
 PIECES: list[list[Piece]] = [
@@ -82,10 +82,10 @@ async def test_a_stream_that_is_reset_is_lost_to_both_directions() -> None:
         transport = transport_over(ours)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await theirs.aclose()
-        with pytest.raises(LOST):
+        with pytest.raises(STREAM_ERRORS):
             await transport.receive()
         assert transport.send_nowait([b"into the void"]) == [b"into the void"]
-        with pytest.raises(LOST):
+        with pytest.raises(STREAM_ERRORS):
             await transport.send_all([b"into the void"])
 
 
@@ -99,10 +99,10 @@ async def test_a_closed_stream_is_lost_also_while_it_is_waited_for() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close)
-            with pytest.raises(LOST):
+            with pytest.raises(STREAM_ERRORS):
                 await transport.receive()
         assert transport.send_nowait([b"too late"]) == [b"too late"]
-        with pytest.raises(LOST):
+        with pytest.raises(STREAM_ERRORS):
             await transport.send_all([b"too late"])
-        with pytest.raises(LOST):
+        with pytest.raises(STREAM_ERRORS):
             await transport.receive()

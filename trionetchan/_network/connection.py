@@ -18,7 +18,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from .._errors import Code, ConnectionLostError, NetchanError, ProtocolError, printable
+from .._errors import Code, ConnectionLostError, NetchanError, ProtocolError
 from .._limits import Limits
 from .._protocol.events import (
     Accepted,
@@ -35,7 +35,9 @@ from .._protocol.events import (
 from .._protocol.session import Role, Session
 from .._protocol.window import Batch
 from .acknowledging import Acknowledger
-from .transport import LOST, Piece, transport_over
+from .transport import STREAM_ERRORS as LOST
+from .transport import Piece, transport_over
+from .transport import reason as _reason
 
 __all__ = ["Binding", "Connection", "Owner"]
 
@@ -276,8 +278,3 @@ class Connection:
         await trio.sleep(min(1.0, self._limits.keepalive))
         if sign() == before:
             self._fail(ConnectionLostError(f"expected {expected}, got none for {seconds:g} s"))
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return printable(f"{type(cause).__name__}: {cause}")

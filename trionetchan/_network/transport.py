@@ -1,50 +1,62 @@
-"""The bytes of a connection, out of and into its stream.
+"""The bytes of a connection, out of and into its stream; and what the stream's errors mean, in words.
 
 A socket is read and written here without `trio.SocketStream`'s layers around each call, which cost a tenth of a round
-trip, and it can be written without being awaited, and from several buffers without joining them. Waiting for it and
-closing it is left to trio. Any other stream (TLS, a pipe, one of a test) is used as it is.
+trip. It can be written without waiting, and from several buffers without joining them. Trio still does the waiting and
+the closing. Any other stream (TLS, a pipe, a test's own) is used through its own methods.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import math
 import os
+import ssl
 import sys
 from typing import Any, cast
 
 import trio
 
-__all__ = ["LOST", "PatientListener", "Piece", "Transport", "lacks_files", "no_free_file", "transport_over"]
+from .._errors import printable
+
+__all__ = [
+    "STREAM_ERRORS",
+    "Piece",
+    "Transport",
+    "check_ssl_context",
+    "is_out_of_files",
+    "out_of_files_error",
+    "reason",
+    "transport_over",
+]
 
 READ_SIZE = 512 * 2**10  # bytes
-LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
-SLICE = 64 * 2**10  # bytes sent at a time where only the whole is seen to be taken
-FEW = 64  # pieces that are written from where they are; more are small ones, and joined
+CHUNK_SIZE = 64 * 2**10  # bytes given to a stream at a time, where `send_all` reports no progress
+MAX_BUFFERS = 64  # written from where they are; more buffers than this are small ones, and are joined
 
-ACCEPT_AGAIN = 0.1  # seconds
+STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+"""What a stream that is broken or closed raises."""
 
 Piece = bytes | memoryview
 
-logger = logging.getLogger("trionetchan")
-
 
 class Transport:
-    """Any stream. One task receives, and one sends. What waits raises a `LOST` when the stream is broken or closed."""
+    """Any stream. One task receives, and one sends.
+
+    `receive`, `send_all` and `send_eof` raise one of `STREAM_ERRORS` when the stream is broken or closed.
+    """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self.progressed = -math.inf
-        """When the peer last made room, in a `send_all` that had to wait for it."""
+        """When the peer last took bytes of a `send_all` that had to wait."""
 
     def __repr__(self) -> str:
         return repr(self._stream)
 
     @property
     def peer_name(self) -> str:
-        """The peer's address, for a log line; or what the stream calls itself."""
+        """The peer's address, for a log line; the stream's `repr` if it has none."""
         transport: Any = getattr(self._stream, "transport_stream", self._stream)
         try:
             return str(transport.socket.getpeername())
@@ -52,37 +64,38 @@ class Transport:
             return repr(self._stream)
 
     async def receive(self) -> bytes:
-        """The next bytes; none at the end."""
+        """The next bytes; empty at the end of the stream."""
         return bytes(await self._stream.receive_some(READ_SIZE))
 
     def send_nowait(self, pieces: list[Piece]) -> list[Piece]:
-        """Sends what can be sent without waiting, while nobody is sending. Returns what is left."""
+        """Sends what can be sent without waiting, while no task is in `send_all`. Returns the unsent rest."""
         return pieces
 
     async def send_all(self, pieces: list[Piece]) -> None:
+        """Sends all of it. If it is cancelled, nothing can be sent any more."""
         data = b"".join(pieces)
-        for start in range(0, len(data), SLICE):
+        for start in range(0, len(data), CHUNK_SIZE):
             if start:
                 self.progressed = trio.current_time()
-            await self._stream.send_all(data[start : start + SLICE])
+            await self._stream.send_all(data[start : start + CHUNK_SIZE])
 
     async def send_eof(self) -> None:
-        """The peer sees the end, and can still be heard; where the stream knows that."""
+        """Closes our direction only, so that the peer can still be heard; does nothing where the stream cannot."""
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """Closes the stream, at once when it is cancelled. Nothing is raised."""
+        """Closes the stream, without a TLS goodbye if it is cancelled. No error of the stream is raised."""
         with contextlib.suppress(trio.BrokenResourceError, OSError):
             await self._stream.aclose()
 
 
 class SocketTransport(Transport):
-    """A socket, on a system where its descriptor is one for `os.read` and `os.write`."""
+    """A socket, on a system where `os.read` and `os.writev` take its descriptor."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream)
-        self._fileno = stream.socket.fileno  # -1 when it is closed: so that never another's file is meant
+        self._fileno = stream.socket.fileno  # asked each time: -1 once closed, when the number may be another file's
 
     async def receive(self) -> bytes:
         try:
@@ -98,59 +111,65 @@ class SocketTransport(Transport):
                 return os.read(self._fileno(), READ_SIZE)
 
     def send_nowait(self, pieces: list[Piece]) -> list[Piece]:
-        pieces = _few(pieces)
-        with contextlib.suppress(OSError):  # it is full; or broken, as the next `send_all` will find
+        pieces = _join_many(pieces)
+        with contextlib.suppress(OSError):  # full, or broken: the next `send_all` raises then
             while pieces:
-                pieces = _behind(os.writev(self._fileno(), pieces), pieces)
+                pieces = _skip(os.writev(self._fileno(), pieces), pieces)
         return pieces
 
     async def send_all(self, pieces: list[Piece]) -> None:
         await trio.lowlevel.checkpoint()
-        pieces = _few(pieces)
+        pieces = _join_many(pieces)
         while pieces:
             try:
-                pieces = _behind(os.writev(self._fileno(), pieces), pieces)
+                pieces = _skip(os.writev(self._fileno(), pieces), pieces)
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._fileno())
                 self.progressed = trio.current_time()
 
 
-class PatientListener(trio.abc.Listener[trio.abc.Stream]):
-    """A listener that outlives the lack of file descriptors: it says so, once, and accepts when some are free again."""
+class TLSTransport(Transport):
+    """TLS. When it fails, it tells the peer why.
 
-    def __init__(self, listener: trio.abc.Listener[Any]) -> None:
-        self._listener = listener
+    OpenSSL writes an alert for the peer, which trio does not send (python-trio/trio#3413). Without it, an importer that
+    lacks a certificate, or that does not speak TLS, would see nothing but the end of the stream.
+    """
 
-    async def accept(self) -> trio.abc.Stream:
-        told = False
-        while True:
-            try:
-                stream: trio.abc.Stream = await self._listener.accept()
-            except OSError as error:
-                if not lacks_files(error):
-                    raise
-                if not told:
-                    logger.warning("cannot accept importers for now: %s", no_free_file())
-                    told = True
-                await trio.sleep(ACCEPT_AGAIN)
-            else:
-                return stream
+    def __init__(self, stream: trio.SSLStream[Any]) -> None:
+        super().__init__(stream)
+        self._under: trio.abc.Stream = stream.transport_stream
 
-    async def aclose(self) -> None:
-        await self._listener.aclose()
+    async def receive(self) -> bytes:
+        try:
+            return await super().receive()
+        except trio.BrokenResourceError as error:
+            self._send_alert(error)
+            raise
+
+    async def send_all(self, pieces: list[Piece]) -> None:
+        try:
+            await super().send_all(pieces)
+        except trio.BrokenResourceError as error:
+            self._send_alert(error)
+            raise
+
+    def _send_alert(self, error: trio.BrokenResourceError) -> None:
+        outgoing: Any = getattr(self._stream, "_outgoing", None)  # private to trio: without it, no alert is sent
+        if isinstance(error.__cause__, ssl.SSLError) and isinstance(outgoing, ssl.MemoryBIO):
+            transport_over(self._under).send_nowait([outgoing.read()])
 
 
-def lacks_files(error: BaseException | None) -> bool:
+def is_out_of_files(error: BaseException | None) -> bool:
     """Whether an error says, itself or in its causes, that there is no free file descriptor."""
     if isinstance(error, BaseExceptionGroup):
-        return any(map(lacks_files, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+        return any(map(is_out_of_files, cast("BaseExceptionGroup[BaseException]", error).exceptions))
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return True
-    return error is not None and lacks_files(error.__cause__)
+    return error is not None and is_out_of_files(error.__cause__)
 
 
-def no_free_file() -> OSError:
-    """What to say then."""
+def out_of_files_error() -> OSError:
+    """An error that says so, with the limit of this process."""
     limit = ""
     if sys.platform != "win32":
         import resource
@@ -159,12 +178,12 @@ def no_free_file() -> OSError:
     return OSError(errno.EMFILE, f"expected a free file descriptor for one more connection, got none{limit}")
 
 
-def _few(pieces: list[Piece]) -> list[Piece]:
-    return pieces if len(pieces) <= FEW else [b"".join(pieces)]
+def _join_many(pieces: list[Piece]) -> list[Piece]:
+    return pieces if len(pieces) <= MAX_BUFFERS else [b"".join(pieces)]
 
 
-def _behind(size: int, pieces: list[Piece]) -> list[Piece]:
-    """The pieces without their first bytes."""
+def _skip(size: int, pieces: list[Piece]) -> list[Piece]:
+    """The pieces without their first `size` bytes."""
     for index, piece in enumerate(pieces):
         if size < len(piece):
             return [memoryview(piece)[size:], *pieces[index + 1 :]]
@@ -173,7 +192,62 @@ def _behind(size: int, pieces: list[Piece]) -> list[Piece]:
 
 
 def transport_over(stream: trio.abc.Stream) -> Transport:
-    """What fits the stream best."""
+    """The transport for this kind of stream."""
     if isinstance(stream, trio.SocketStream) and os.name == "posix":
         return SocketTransport(stream)
+    if isinstance(stream, trio.SSLStream):
+        return TLSTransport(cast("trio.SSLStream[Any]", stream))
     return Transport(stream)
+
+
+def check_ssl_context(context: ssl.SSLContext, *, server: bool) -> None:
+    """`ValueError` for a context that is made for the other side."""
+    wrong = ssl.PROTOCOL_TLS_CLIENT if server else ssl.PROTOCOL_TLS_SERVER
+    if context.protocol != wrong:
+        return
+    if server:
+        raise ValueError(
+            "expected an `ssl_context` for servers, got one for clients: make it with "
+            "`ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)`, then `load_cert_chain`"
+        )
+    raise ValueError(
+        "expected an `ssl_context` for clients, got one for servers: make it with `ssl.create_default_context()`"
+    )
+
+
+_NOT_TLS = "bytes that are not TLS: the other side does not use TLS (no `ssl_context` there?)"
+_TLS_REASONS = {
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "HTTP_REQUEST": _NOT_TLS,
+    "HTTPS_PROXY_REQUEST": _NOT_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,
+    "UNEXPECTED_EOF_WHILE_READING": "the end of the stream, without the goodbye of TLS",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no certificate from the other side, and this side requires one",
+    "NO_SHARED_CIPHER": "no cipher in common with the other side (has this side a certificate: `load_cert_chain`?)",
+    "UNSUPPORTED_PROTOCOL": "no version of TLS in common with the other side",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "no version of TLS in common with the other side",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": (
+        "a refusal: the other side requires a certificate, and this side sent none (`ssl_context.load_cert_chain`)"
+    ),
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (
+        "a refusal: the other side requires a certificate, or finds no version or cipher in common"
+    ),
+    "TLSV1_ALERT_UNKNOWN_CA": "a refusal: the other side does not know the authority of this side's certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "a refusal: the other side does not accept this side's certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "a refusal: this side's certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "a refusal: the other side does not accept this side's certificate",
+}
+"""What the reasons of an `ssl.SSLError` mean to this library's user."""
+
+
+def reason(error: BaseException) -> str:
+    """What a stream's error means, as far as that is known, and the words of the error itself."""
+    cause = error.__cause__ or error
+    words = printable(f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__)
+    meaning = None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        meaning = f"a certificate that does not hold: {printable(cause.verify_message)}"
+    elif isinstance(cause, ssl.SSLError):
+        meaning = _TLS_REASONS.get(cause.reason)
+    return f"{meaning} ({words})" if meaning else words
