@@ -33,6 +33,7 @@ __all__ = [
 READ_SIZE = 512 * 2**10  # bytes
 CHUNK_SIZE = 64 * 2**10  # bytes given to a stream at a time, where `send_all` reports no progress
 MAX_BUFFERS = 64  # written from where they are; more buffers than this are small ones, and are joined
+ALERT = b"\x15\x03\x03\x00\x02\x02\x46"  # of TLS: fatal, no version of TLS in common
 
 STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 """What a stream that is broken or closed raises."""
@@ -131,8 +132,9 @@ class SocketTransport(Transport):
 class TLSTransport(Transport):
     """TLS. When it fails, it tells the peer why.
 
-    OpenSSL writes an alert for the peer, which trio does not send (python-trio/trio#3413). Without it, an importer that
-    lacks a certificate, or that does not speak TLS, would see nothing but the end of the stream.
+    OpenSSL writes an alert for the peer, which trio does not send (python-trio/trio#3413); to bytes that are not TLS
+    at all it writes none. Without an alert, an importer that lacks a certificate, or that does not use TLS, would see
+    nothing but the end of the stream.
     """
 
     def __init__(self, stream: trio.SSLStream[Any]) -> None:
@@ -143,20 +145,23 @@ class TLSTransport(Transport):
         try:
             return await super().receive()
         except trio.BrokenResourceError as error:
-            self._send_alert(error)
+            self._send_alert(error.__cause__)
             raise
 
     async def send_all(self, pieces: list[Piece]) -> None:
         try:
             await super().send_all(pieces)
         except trio.BrokenResourceError as error:
-            self._send_alert(error)
+            self._send_alert(error.__cause__)
             raise
 
-    def _send_alert(self, error: trio.BrokenResourceError) -> None:
-        outgoing: Any = getattr(self._stream, "_outgoing", None)  # private to trio: without it, no alert is sent
-        if isinstance(error.__cause__, ssl.SSLError) and isinstance(outgoing, ssl.MemoryBIO):
-            transport_over(self._under).send_nowait([outgoing.read()])
+    def _send_alert(self, error: BaseException | None) -> None:
+        if isinstance(error, ssl.SSLError):
+            outgoing: Any = getattr(self._stream, "_outgoing", None)  # private to trio
+            alert = outgoing.read() if isinstance(outgoing, ssl.MemoryBIO) else b""
+            if not alert and _meaning(error) == _NOT_TLS:
+                alert = ALERT
+            transport_over(self._under).send_nowait([alert])
 
 
 def is_out_of_files(error: BaseException | None) -> bool:
@@ -196,7 +201,7 @@ def transport_over(stream: trio.abc.Stream) -> Transport:
     if isinstance(stream, trio.SocketStream) and os.name == "posix":
         return SocketTransport(stream)
     if isinstance(stream, trio.SSLStream):
-        return TLSTransport(cast("trio.SSLStream[Any]", stream))
+        return TLSTransport(stream)  # pyright: ignore[reportUnknownArgumentType]
     return Transport(stream)
 
 
@@ -231,23 +236,36 @@ _TLS_REASONS = {
         "a refusal: the other side requires a certificate, and this side sent none (`ssl_context.load_cert_chain`)"
     ),
     "SSLV3_ALERT_HANDSHAKE_FAILURE": (
-        "a refusal: the other side requires a certificate, or finds no version or cipher in common"
+        "a refusal: a certificate is missing on one of the sides, or no version or cipher is in common"
     ),
     "TLSV1_ALERT_UNKNOWN_CA": "a refusal: the other side does not know the authority of this side's certificate",
     "SSLV3_ALERT_BAD_CERTIFICATE": "a refusal: the other side does not accept this side's certificate",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "a refusal: this side's certificate has expired",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "a refusal: the other side does not accept this side's certificate",
 }
-"""What the reasons of an `ssl.SSLError` mean to this library's user."""
+"""What the `reason` of an `ssl.SSLError` means to a user of this library."""
+
+# `verify_code` of an `ssl.SSLCertVerificationError`, as in OpenSSL's x509_vfy.h
+_UNKNOWN_AUTHORITY = {18, 19, 20, 21}
+_WRONG_NAME = {62, 64}
 
 
 def reason(error: BaseException) -> str:
     """What a stream's error means, as far as that is known, and the words of the error itself."""
     cause = error.__cause__ or error
     words = printable(f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__)
-    meaning = None
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        meaning = f"a certificate that does not hold: {printable(cause.verify_message)}"
-    elif isinstance(cause, ssl.SSLError):
-        meaning = _TLS_REASONS.get(cause.reason)
+    meaning = _meaning(cause)
     return f"{meaning} ({words})" if meaning else words
+
+
+def _meaning(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = getattr(error, "verify_code", None)
+        if code in _UNKNOWN_AUTHORITY:
+            return "a certificate of an authority that this side does not know (`ssl_context.load_verify_locations`)"
+        if code in _WRONG_NAME:
+            return "a certificate for another name (`server_hostname=`)"
+        return "a certificate that this side does not accept"
+    if isinstance(error, ssl.SSLError):
+        return _TLS_REASONS.get(getattr(error, "reason", ""))
+    return None
