@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, assert_type
 
 import attrs
 import trio
 
-from trionetchan import Exporter, Importer, NetchanError, open_exporter, open_tcp_importer
+from trionetchan import BoundListener, Exporter, Importer, NetchanError, open_exporter, open_tcp_importer
 
 
 @attrs.frozen
@@ -43,3 +44,15 @@ async def infer(nursery: trio.Nursery, into: trio.MemorySendChannel[Job], out: t
         await importer.import_("x", out, Job, window=1, count=3)
         exporter.export("x", into)
         exporter.export("x", into, str)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def infer_listeners(exporter: Exporter, listener: BoundListener) -> None:
+    assert_type(listener.port, int)
+    assert_type(listener.address, tuple[str, int] | str)
+    assert_type(listener.socket, trio.socket.SocketType)
+    assert_type(open_exporter(), AbstractAsyncContextManager[Exporter])
+    started: trio.TaskStatus[list[BoundListener]] = trio.TASK_STATUS_IGNORED
+    await exporter.serve_tcp(0, task_status=started)
+    await exporter.serve_unix("socket", task_status=started)
+    await open_exporter()  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    open_exporter().export  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnusedExpression]  # noqa: B018

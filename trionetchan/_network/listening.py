@@ -113,7 +113,7 @@ async def listen_unix(path: str) -> BoundListener:
     `OSError` if a process serves it, or the file is no socket. Of several processes that try at the same time, exactly
     one succeeds.
     """
-    for _ in range(LOCK_ATTEMPTS):
+    for _ in range(LOCK_ATTEMPTS):  # a thread that waits for a lock could not be cancelled
         with contextlib.suppress(BlockingIOError):
             bound, file = await trio.to_thread.run_sync(_bind_unix, path)
             return UnixListener(trio.SocketListener(trio.socket.from_stdlib_socket(bound)), file)

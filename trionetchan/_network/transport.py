@@ -60,7 +60,7 @@ class Transport:
         """The peer's address, for a log line; the stream's `repr` if it has none."""
         transport: Any = getattr(self._stream, "transport_stream", self._stream)
         try:
-            return str(transport.socket.getpeername())
+            return str(transport.socket.getpeername()) or "a unix socket"
         except (AttributeError, OSError):
             return repr(self._stream)
 
