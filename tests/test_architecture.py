@@ -13,28 +13,32 @@ import trionetchan
 
 PACKAGE = Path(trionetchan.__file__).parent
 
-# From the ground up. A module may import from the lines below its own, not from its own.
-FLOORS: list[tuple[str, set[str]]] = [
-    ("0", {"_errors", "_limits", "_opening", "_statistics", "_protocol", "_codec", "_channels", "_network", "_cli"}),
-    ("1 a", {"_cbor", "_codec.schema", "_protocol.events"}),
-    ("1 b", {"_codec.describe", "_codec.items", "_protocol.frames", "_protocol.window"}),
-    ("1 c", {"_codec.columns"}),
-    ("1 d", {"_codec.codec"}),
-    ("2", {"_protocol.session"}),
-    ("3 a", {"_network.transport", "_network.acknowledging"}),
-    ("3 b", {"_network.connection", "_network.listening"}),
-    ("3 c", {"_network.links"}),
-    ("3 d", {"_channels.dealing"}),
-    ("3 e", {"_channels.outgoing", "_channels.incoming"}),
-    ("3 f", {"_endpoint"}),
-    ("4", {"_exporter", "_importer"}),
-    ("5 a", {"_cli.demo"}),
-    ("5 b", {"_cli.app"}),
-    ("5 c", {"__main__"}),
-    ("6", {"__init__"}),
-]
-LEVEL = {module: level for level, (_, modules) in enumerate(FLOORS) for module in modules}
-PROGRAMS = {"_cli.demo", "_cli.app", "__main__"}
+# The rooms of the house, from the ground up, and what each may import from: other rooms, never the reverse. A room is a
+# package, or the modules that are listed with it.
+GROUND = frozenset({"_errors", "_limits", "_statistics", "_cbor", "_batch", "_opening"})
+HALL = frozenset({"_arguments", "_endpoint", "_exporter", "_importer"})
+TOP = frozenset({"__init__", "__main__"})
+ROOMS: dict[str, set[str]] = {
+    "ground": set(),
+    "_ports": {"ground"},
+    "_protocol": {"ground"},
+    "_codec": {"ground"},
+    "_channels": {"ground", "_ports", "_codec"},
+    "_network": {"ground", "_ports", "_protocol"},
+    "hall": {"ground", "_ports", "_protocol", "_codec", "_channels", "_network"},
+    "_cli": {"hall", "ground", "top"},  # of these, public names only
+    "top": {"ground", "hall", "_network", "_cli"},
+}
+OF_CODEC = {"Codec", "codec_for", "Schema", "difference", "Difference"}
+PROGRAMS = {"_cli", "__main__"}
+
+
+def room_of(module: str) -> str:
+    for room, members in (("ground", GROUND), ("hall", HALL), ("top", TOP)):
+        if module in members:
+            return room
+    return module.partition(".")[0]
+
 
 CONTRACT = {
     "BoundListener",
@@ -107,55 +111,99 @@ def resolved(line: int, origin: list[str], name: str | None) -> Import:
     return Import(line, None, origin[0], name)
 
 
-def test_each_module_has_its_place() -> None:
-    assert set(MODULES) == set(LEVEL), "a new module goes into the table of floors, and an old one out of it"
+def test_each_module_is_in_a_room() -> None:
+    assert {room_of(module) for module in MODULES} <= set(ROOMS), "a new module goes into a room"
 
 
-@pytest.mark.parametrize("module", sorted(LEVEL))
-def test_imports_go_down(module: str) -> None:
-    up = [
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_rooms_import_from_below_only(module: str) -> None:
+    room = room_of(module)
+    wrong = [
         f"line {found.line}: {module} imports from {found.module}"
         for found in imports_of(module)
-        if found.module is not None and LEVEL.get(found.module, len(FLOORS)) >= LEVEL[module]
+        if found.module is not None and room_of(found.module) not in {room, *ROOMS[room]}
     ]
-    assert not up
+    assert not wrong
 
 
-@pytest.mark.parametrize("module", sorted(module for module in LEVEL if module.startswith("_protocol")))
-def test_protocol_knows_neither_network_nor_clock(module: str) -> None:
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    waiting = {
+        module: {found.module for found in imports_of(module) if found.module is not None and found.module != module}
+        for module in MODULES
+    }
+    while free := [module for module, needed in waiting.items() if not needed & waiting.keys()]:
+        for module in free:
+            del waiting[module]
+    assert not waiting
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {name for name in MODULES if room_of(name) == "_codec"}))
+def test_of_the_codec_the_house_sees_its_door_only(module: str) -> None:
+    inside = [
+        f"line {found.line}: {found.name} of {found.module}"
+        for found in imports_of(module)
+        if found.module is not None
+        and room_of(found.module) == "_codec"
+        and (found.module != "_codec" or found.name not in OF_CODEC)
+    ]
+    assert not inside
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) in ("_protocol", "_codec", "_ports")))
+def test_the_core_knows_neither_network_nor_clock(module: str) -> None:
     outside = {found.outside for found in imports_of(module)}
-    assert not outside & {
-        "anyio",
-        "asyncio",
-        "datetime",
-        "random",
-        "select",
-        "selectors",
-        "socket",
-        "ssl",
-        "time",
-        "trio",
-    }
-    assert {found.module for found in imports_of(module)} <= {
-        None,
-        "_errors",
-        "_limits",
-        "_cbor",
-        *(name for name in LEVEL if name.startswith("_protocol")),
-    }
+    assert not outside & {"anyio", "asyncio", "random", "select", "selectors", "socket", "ssl", "time", "trio"}
 
 
-@pytest.mark.parametrize("module", sorted(set(LEVEL) - PROGRAMS))
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) not in ("_cli", "top")))
 def test_library_needs_no_command_line_packages(module: str) -> None:
     assert not {found.outside for found in imports_of(module)} & {"cyclopts", "rich"}
 
 
-@pytest.mark.parametrize("module", sorted(PROGRAMS))
+def definitions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]]:
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield f"{module}: {node.name}", node
+
+
+def test_functions_are_short() -> None:
+    """Those of the public contract have long signatures and docstrings; they do next to nothing."""
+    long = [
+        f"{name}: {lines} lines"
+        for name, node in definitions()
+        if not isinstance(node, ast.ClassDef) and (lines := (node.end_lineno or 0) - node.lineno + 1) > 40
+    ]
+    assert not long
+
+
+def test_classes_are_small_or_say_why_not() -> None:
+    unexplained: list[str] = []
+    for name, node in definitions():
+        if not isinstance(node, ast.ClassDef):
+            continue
+        lines = (node.end_lineno or 0) - node.lineno + 1
+        attributes = {
+            target.attr
+            for each in ast.walk(node)
+            if isinstance(each, ast.Assign | ast.AnnAssign | ast.AugAssign)
+            for target in (each.targets if isinstance(each, ast.Assign) else [each.target])
+            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self"
+        }
+        large = lines > 250 or len(attributes) > 15
+        if large and "because" not in (ast.get_docstring(node) or ""):
+            unexplained.append(f"{name}: {lines} lines, {len(attributes)} attributes")
+    assert not unexplained
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) == "_cli" or name == "__main__"))
 def test_programs_use_public_names_only(module: str) -> None:
     private = [
         f"line {found.line}: {found.name} of {found.module}"
         for found in imports_of(module)
-        if found.module is not None and found.module not in PROGRAMS and found.name not in CONTRACT
+        if found.module is not None
+        and found.module.partition(".")[0] not in PROGRAMS
+        and found.name not in CONTRACT
     ]
     assert not private
 

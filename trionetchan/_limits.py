@@ -7,7 +7,9 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Limits"]
+__all__ = ["MAX_SCHEMA_SIZE", "Limits"]
+
+MAX_SCHEMA_SIZE = 32 * 2**10  # bytes of the description of a value type; part of the protocol, so no choice
 
 
 def _whole(low: int, high: int = 2**62) -> Any:

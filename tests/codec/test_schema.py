@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from typing_extensions import TypeAliasType, TypedDict
 
 from trionetchan._codec.codec import codec_for
+from trionetchan._codec.compare import Difference, difference
 from trionetchan._codec.describe import describe
-from trionetchan._codec.schema import Difference, Field, Kind, Node, Schema, difference
+from trionetchan._codec.schema import Field, Kind, Node, Schema
 from trionetchan._errors import UnfitValue
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))

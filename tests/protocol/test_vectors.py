@@ -15,8 +15,7 @@ import attrs
 import cbor2
 import pytest
 
-from trionetchan._codec.codec import codec_for
-from trionetchan._codec.schema import Schema, difference
+from trionetchan._codec import Schema, codec_for, difference
 from trionetchan._errors import Code, ProtocolError, UnfitValue
 from trionetchan._limits import Limits
 from trionetchan._protocol.events import Event

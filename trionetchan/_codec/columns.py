@@ -3,10 +3,10 @@
 Decisions:
 
 - All values of a batch are checked at once, then the first fields of all, then all elements of all lists:
-  `set(map(type, column))` is the cheapest check there is, and little of it is Python code that runs per value.
-- A part that does not fit says its place in its column; each floor above translates that into its own, and adds a step
-  to the path.
-- A column to which nothing has to be done is returned as it is, the very same list: so the floor above sees it.
+  `set(map(type, column))` is the cheapest check there is, and little Python code runs for each value.
+- A misfit carries its index in its column; each enclosing step maps that to an index in its own column, and prefixes
+  the path.
+- A column that needs no conversion is returned as it is, the very same list: so the enclosing step notices.
 - No set or dict is built of keys that a peer chose before it was checked that few of them share a hash. The sender is
   held to that, and to the depth: what leaves must be able to arrive.
 """
@@ -19,40 +19,43 @@ from itertools import chain, islice
 from typing import Any
 
 from .._errors import UnfitValue, printable
-from .items import MAX_DEPTH, Pairs, got, quietly, short
+from .items import MAX_VALUE_DEPTH
+from .messages import got, safely, short
+from .reading import ReceivedMap
 
 __all__ = [
     "Column",
     "Misfit",
     "Step",
-    "bounded_hashes",
-    "each",
-    "element_label",
-    "key_label",
+    "bounded_depth",
+    "convert_part",
+    "convert_parts",
     "keys_of",
-    "many_parts",
-    "nested",
-    "one_part",
+    "label_of_element",
+    "label_of_key",
+    "label_of_value",
+    "map_each",
     "regrouped",
+    "require_distinct",
+    "require_few_collisions",
     "type_check",
-    "value_label",
-    "whole",
 ]
 
 Column = list[Any]
 Step = Callable[[Column, int], Column]  # a column of values, and how deep it is, to a column of as many others
 
 _MAX_COLLISIONS = 64  # keys of one hash
+_MIN_SHARED_COLUMN = 64  # values from which a column is searched for one and the same object
 
 
 class Misfit(UnfitValue):
-    """Something in a column does not fit. On its way up it gathers the path to it."""
+    """Something in a column does not fit. On its way out it gathers the path to it."""
 
     def __init__(self, index: int, complaint: str) -> None:
         super().__init__(complaint)
         self.index = index
         self.complaint = complaint
-        self.path: list[str] = []
+        self.path: list[str] = []  # the innermost part first
 
     def __str__(self) -> str:
         path = self.path[::-1]
@@ -73,41 +76,43 @@ def type_check(expected: str, accepted: Iterable[type]) -> Callable[[Column], No
     return check
 
 
-def each(function: Callable[..., Any], *columns: Iterable[Any]) -> Column:
-    """`map`, where it may fail."""
-    columns = tuple(map(list, columns))
+def map_each(function: Callable[..., Any], *columns: Iterable[Any]) -> Column:
+    """`map` of columns of one length, where the function may raise: the misfit says at which index."""
+    inputs: list[Column] = [column if isinstance(column, list) else list(column) for column in columns]
+    done: Column = []
     try:
-        return list(map(function, *columns))
-    except Exception:
-        for index, row in enumerate(zip(*columns, strict=True)):
-            try:
-                function(*row)
-            except Exception as error:
-                complaint = quietly(str, error) or type(error).__name__
-                raise Misfit(index, printable(complaint)) from None
-        raise
+        done.extend(map(function, *inputs))  # what was done before an exception stays in the list
+    except Exception as error:
+        complaint = safely(str, error) or type(error).__name__
+        raise Misfit(len(done), printable(complaint)) from None
+    if len(done) < len(inputs[0]):
+        raise Misfit(len(done), "StopIteration")  # which `map` takes for its end
+    return done
 
 
-def one_part(step: Step, column: Column, depth: int, part: str) -> Column:
-    """One part of every value: a field, an element of a tuple."""
+def convert_part(step: Step, column: Column, depth: int, label: str) -> Column:
+    """One part of every value: a field, or an element of a tuple."""
     try:
         return step(column, depth + 1)
     except Misfit as misfit:
-        misfit.path.append(part)
+        misfit.path.append(label)
         raise
 
 
-def many_parts(
+def convert_parts(
     step: Step, column: Column, rows: Iterable[Iterable[Any]], depth: int, label: Callable[[Any, int], str]
 ) -> tuple[Column, Column]:
-    """Many parts of every value, one after the other; and what became of them: the very same column if nothing did."""
+    """Many parts of every value, one after the other. Returns them, and what became of them.
+
+    `rows` are the parts of each value in `column`. `label` names one: it gets the value, and the number of the part.
+    """
     flat = list(chain.from_iterable(rows))
     try:
         return flat, step(flat, depth + 1)
     except Misfit as misfit:
         index = misfit.index
         for misfit.index, row in enumerate(column):
-            size = len(row) // 2 if type(row) is Pairs else len(row)
+            size = len(row) // 2 if type(row) is ReceivedMap else len(row)
             if index < size:
                 misfit.path.append(label(row, index))
                 break
@@ -115,50 +120,53 @@ def many_parts(
         raise
 
 
-def element_label(_row: Any, index: int) -> str:
+def label_of_element(_row: Any, index: int) -> str:
     return f"element {index}"
 
 
-def keys_of(row: Any) -> list[Any]:
-    return list(row[::2] if type(row) is Pairs else row)
-
-
-def key_label(row: Any, index: int) -> str:
+def label_of_key(row: Any, index: int) -> str:
     return f"key {short(keys_of(row)[index])}"
 
 
-def value_label(row: Any, index: int) -> str:
+def label_of_value(row: Any, index: int) -> str:
     return f"value of {short(keys_of(row)[index])}"
 
 
+def keys_of(row: Any) -> list[Any]:
+    """The keys of a dict, or of a map as it arrives."""
+    return list(row[::2] if type(row) is ReceivedMap else row)
+
+
 def regrouped(flat: Iterable[Any], sizes: Iterable[int]) -> Iterator[list[Any]]:
+    """The parts of each value together again."""
     rest = iter(flat)
     return (list(islice(rest, size)) for size in sizes)
 
 
-def bounded_hashes(keys: Sequence[Any]) -> Sequence[Any]:
-    """Keys whose hashing takes bounded time. The sender's are held to it too: what leaves must be able to arrive."""
+def require_few_collisions(keys: Sequence[Any]) -> Sequence[Any]:
+    """The same keys, if hashing them takes bounded time; else `ValueError`."""
     if len(keys) > _MAX_COLLISIONS and max(Counter(map(hash, keys)).values()) > _MAX_COLLISIONS:
         raise ValueError("too many keys or elements of one hash")
     return keys
 
 
-def whole(built: Any, keys: Sequence[Any]) -> Any:
+def require_distinct(built: Any, keys: Sequence[Any]) -> Any:
+    """The set or dict that was built of these keys; `ValueError` if two of them were equal."""
     if len(built) != len(keys):
         raise ValueError("a key or element twice")
     return built
 
 
-def nested(step: Step, *, shared: bool) -> Step:
-    """A step for a container: bounds depth, and ends the descent where there are no values left."""
+def bounded_depth(step: Step, *, recursive: bool) -> Step:
+    """The step of a container: bounds the depth, and ends the descent where there are no values left."""
 
     def bounded(column: Column, depth: int) -> Column:
         if not column:
             return column
-        if depth >= MAX_DEPTH:
-            raise Misfit(0, f"more than {MAX_DEPTH} levels of nesting")
-        if shared and len(column) > 64:
-            # a value that holds itself more than once would grow at every level: look at each object once
+        if depth >= MAX_VALUE_DEPTH:
+            raise Misfit(0, f"more than {MAX_VALUE_DEPTH} levels of nesting")
+        if recursive and len(column) > _MIN_SHARED_COLUMN:
+            # a list that holds itself twice would double the column at every level: each object is looked at once
             single = {id(value): value for value in column}
             if 2 * len(single) < len(column):
                 done = dict(zip(single, step(list(single.values()), depth), strict=True))
