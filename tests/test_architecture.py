@@ -149,7 +149,9 @@ def test_of_the_codec_the_house_sees_its_door_only(module: str) -> None:
     assert not inside
 
 
-@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) in ("_protocol", "_codec", "_ports")))
+@pytest.mark.parametrize(
+    "module", sorted(name for name in MODULES if room_of(name) in ("_protocol", "_codec", "_ports"))
+)
 def test_the_core_knows_neither_network_nor_clock(module: str) -> None:
     outside = {found.outside for found in imports_of(module)}
     assert not outside & {"anyio", "asyncio", "random", "select", "selectors", "socket", "ssl", "time", "trio"}
@@ -201,9 +203,7 @@ def test_programs_use_public_names_only(module: str) -> None:
     private = [
         f"line {found.line}: {found.name} of {found.module}"
         for found in imports_of(module)
-        if found.module is not None
-        and found.module.partition(".")[0] not in PROGRAMS
-        and found.name not in CONTRACT
+        if found.module is not None and found.module.partition(".")[0] not in PROGRAMS and found.name not in CONTRACT
     ]
     assert not private
 

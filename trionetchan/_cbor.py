@@ -6,8 +6,6 @@ known. Values are the business of the value codec; here they stay bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ._errors import ProtocolError
 
 __all__ = [
@@ -17,12 +15,9 @@ __all__ = [
     "TEXT",
     "UINT",
     "Buffer",
-    "array_of",
-    "batch_count",
     "head",
     "read_head",
     "skip",
-    "split_batch",
 ]
 
 UINT, NINT, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
@@ -95,32 +90,3 @@ def skip(data: Buffer, position: int, max_depth: int = 400) -> int:
     if open_counts:
         raise ProtocolError("expected a whole CBOR item, got one that is cut short")
     return position
-
-
-def batch_count(payload: Buffer) -> int:
-    """How many values the batch that starts with `payload` says it holds. `ProtocolError` if it is no array."""
-    try:
-        major, count, _ = read_head(payload, 0)
-    except IndexError:
-        raise ProtocolError("expected a batch of values, got a payload that is cut short") from None
-    if major != ARRAY:
-        raise ProtocolError(f"expected a batch of values (an array), got major type {major}")
-    return count
-
-
-def split_batch(payload: Buffer) -> list[bytes]:
-    """The values of a batch, each as its own bytes. `ProtocolError` if it is not one array."""
-    _, count, position = read_head(payload, 0)
-    items: list[bytes] = []
-    for _ in range(count):
-        end = skip(payload, position)
-        items.append(bytes(payload[position:end]))
-        position = end
-    if position != len(payload):
-        raise ProtocolError(f"expected the end of the batch, got {len(payload) - position} bytes more")
-    return items
-
-
-def array_of(items: Sequence[bytes]) -> bytes:
-    """The batch of these encoded values."""
-    return head(ARRAY, len(items)) + b"".join(items)

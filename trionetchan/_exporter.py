@@ -10,17 +10,22 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
+import attrs
 import trio
 from typing_extensions import TypeForm
 
-from ._channels.incoming import Incoming, ReceiveLink
+from ._arguments import check_name, codec_of, direction_of, whole_number
+from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
-from ._endpoint import Endpoint, check_name, codec_of, direction_of, mismatch, whole_number
+from ._channels.registry import Channel
+from ._codec import Codec, difference
+from ._endpoint import BlockState, Endpoint
 from ._errors import ChannelNameInUseError, Code
 from ._limits import Limits
-from ._network.connection import Connection, Owner
-from ._network.links import SendLink
+from ._network.connection import Connection
+from ._network.links import ReceiveLink, SendLink
 from ._network.listening import BoundListener, PatientListener, listen_tcp, listen_unix
+from ._network.peer import Peer
 from ._network.transport import check_ssl_context
 from ._opening import Opening
 from ._protocol.events import ImportRequested
@@ -55,12 +60,16 @@ def open_exporter(*, limits: Limits = Limits()) -> AbstractAsyncContextManager[E
 
 
 class Exporter(Endpoint):
-    """Publishes channels by name. Made by `open_exporter`."""
+    """Publishes channels by name. Made by `open_exporter`.
+
+    Longer than other classes because it is the public contract: most of it are signatures and docstrings.
+    """
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._connections: set[Connection] = set()
         self._serving: set[trio.CancelScope] = set()
+        self._as_peer_owner = _PeerOwner(import_requested=self._on_import, tick=self._tick)
 
     # Channels
 
@@ -170,97 +179,77 @@ class Exporter(Endpoint):
             send.close()
             receive.close()
             raise
-        self._opened[self._channels[name]] = receive
+        self._opened[self._registry.bound(name)] = receive
         return receive
 
     def _make_room(self, name: str) -> None:
         """Frees the name of a channel that has finished, with all of it delivered."""
-        old = self._channels.get(name)
+        old = self._registry.get(name)
         if isinstance(old, Outgoing) and old.sender_closed:
-            if not old.settled:
+            if not old.delivered:
                 raise ChannelNameInUseError(
                     f"{name}: expected a name that is free, got one that has finished with values not delivered yet",
                     channel=name,
                 )
-            self._retire(old)  # it tells its importers the end without its name
+            self._registry.retire(old, "it has finished")  # it tells its importers the end without its name
             self._give_up(old)
-        self._check_name_free(name)
+        self._registry.check_free(name)
 
-    def _export_outgoing(self, name: str, end: Any, codec: Any, window: int) -> None:
-        self._start_channel(
-            Outgoing(
-                name,
-                end,
-                codec,
-                window=window,
-                limits=self._limits,
-                on_failure=self._fail,
-                on_detached=self._on_detached,
-            )
-        )
+    def _export_outgoing(self, name: str, end: Any, codec: Codec[Any], window: int) -> None:
+        self._start_channel(Outgoing(name, end, codec, window=window, limits=self._limits, owner=self._owner))
 
-    def _export_incoming(self, name: str, end: Any, codec: Any, window: int, importers: int | None) -> None:
-        self._start_channel(
-            Incoming(
-                name,
-                end,
-                codec,
-                window=window,
-                importers=importers,
-                on_failure=self._fail,
-                on_left=self._on_left,
-                on_ended=self._on_ended,
-            )
-        )
+    def _export_incoming(self, name: str, end: Any, codec: Codec[Any], window: int, importers: int | None) -> None:
+        self._start_channel(Incoming(name, end, codec, window=window, importers=importers, owner=self._owner))
 
-    # What happens to them
+    # What peers do
 
-    def _on_import(self, connection: Connection, request: ImportRequested) -> None:
+    def _on_import(self, peer: Peer, request: ImportRequested) -> None:
         """An importer asks to bind a name."""
-        answer = self._bind(connection, request)
-        if answer is not None:
-            connection.session.reject(request.channel, *answer)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            peer.reject(request, *refusal)
+            return
+        channel = self._registry.bound(request.name)
+        link = peer.accept(request, window=channel.window, schema=channel.codec.schema.to_bytes())
+        if isinstance(channel, Outgoing):
+            assert isinstance(link, SendLink)
+            channel.attach(link)
+            link.attach(channel)
+        else:
+            assert isinstance(link, ReceiveLink)
+            channel.attach(link)
+            link.attach(channel, unbuffered=channel.unbuffered)
 
-    def _bind(self, connection: Connection, request: ImportRequested) -> tuple[Code, str] | None:
-        """Binds the name, or says why not."""
+    def _refusal(self, request: ImportRequested) -> tuple[Code, str] | None:
+        """Why an import is refused, if it is."""
         name = request.name
-        channel = self._channels.get(name)
-        if channel is None or channel.ended or self._left:
-            return Code.NO_SUCH_CHANNEL, f"{name}: expected a name that is exported, got one that is not"
+        channel = self._registry.get(name)
+        if channel is None or channel.ended or self._state is not BlockState.OPEN:
+            why = "is not" if channel is not None else self._registry.why_not(name)
+            return Code.NO_SUCH_CHANNEL, f"{name}: expected a name that is exported, got one that {why}"
         sends = isinstance(channel, Outgoing)
         if sends != request.receives:
-            way = "sends" if sends else "receives"
-            return (
-                Code.WRONG_DIRECTION,
-                f"{name}: expected the two sides in opposite directions, got both that {way[:-1]}",
-            )
+            way = "send" if sends else "receive"
+            return Code.WRONG_DIRECTION, f"{name}: expected the two sides in opposite directions, got both that {way}"
         own = channel.codec.schema
-        where = mismatch(own, request.schema, own_sends=sends)
+        where = difference(own, request.schema) if sends else difference(request.schema, own)
         if where is not None:
-            return Code.TYPE_MISMATCH, f"{name}: {where.told_to_peer()}"
-        connection.session.accept(request.channel, window=channel.window, schema=own.to_bytes())
-        if isinstance(channel, Outgoing):
-            channel.attach(SendLink(channel, connection, request.channel))
-        else:
-            channel.attach(ReceiveLink(channel, connection, request.channel))
+            told = where.told_to_receiver() if sends else where.told_to_sender()
+            return Code.TYPE_MISMATCH, f"{name}: {told}"
         return None
 
-    def _on_detached(self, channel: Outgoing[Any], code: Code | None, message: str) -> None:
-        self._give_up(channel)
-        self._sweep(channel)
+    def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
+        if isinstance(channel, Outgoing):
+            self._give_up(channel)
+            self._sweep(channel)
+        elif code is Code.VALUE_REFUSED:
+            channel.counts.dropped += 1
+            logger.warning("a value of an importer was refused: %s", message)
 
     def _give_up(self, channel: Outgoing[Any]) -> None:
         """Ends a channel that has neither a name nor an importer any more."""
-        if channel in self._retiring and not channel.links:
+        if self._registry.is_retired(channel) and not channel.links:
             channel.abandon("no importer is left")
-
-    def _on_left(self, channel: Incoming[Any], code: Code | None, message: str) -> None:
-        if code is Code.VALUE_REFUSED:
-            channel.dropped += 1
-            logger.warning("a value of an importer was refused: %s", message)
-
-    def _on_ended(self, channel: Incoming[Any], code: Code) -> None:
-        self._retire(channel)
 
     # Serving
 
@@ -314,13 +303,18 @@ class Exporter(Endpoint):
     @contextlib.contextmanager
     def _until_left(self) -> Generator[None]:
         """Cancels what is inside when the block is left."""
-        self._check_open()
+        if not self._serves:  # what made the block fail, the block itself raises, once
+            raise trio.ClosedResourceError("expected an open exporter, got one whose block is left or has failed")
         with trio.CancelScope() as scope:
             self._serving.add(scope)
             try:
                 yield
             finally:
                 self._serving.discard(scope)
+
+    @property
+    def _serves(self) -> bool:
+        return self._state is BlockState.OPEN and self._failure is None
 
     async def _serve(self, listeners: Sequence[PatientListener], started: Callable[[], None]) -> None:
         async with trio.open_nursery() as nursery:
@@ -330,12 +324,17 @@ class Exporter(Endpoint):
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serves the importer at the other end of this stream; returns when the connection has ended.
 
-        The stream is closed then. Whatever the peer does, nothing is raised; why a connection failed is logged.
-        Cancelling says goodbye, within `goodbye_timeout`.
+        The stream is closed then. Whatever the peer does, nothing is raised; why a connection failed is logged. While
+        the block is being left, or when it has failed, it closes the stream and returns. Cancelling says goodbye,
+        within `goodbye_timeout`.
         """
-        self._check_open()
-        owner = Owner(on_import=self._on_import, on_tick=self._look_around, on_lost=lambda: None)
-        connection = Connection(stream, Role.EXPORTER, self._limits, owner)
+        if self._state is BlockState.LEFT and self._failure is None:
+            self._check_open()
+        if not self._serves:
+            await trio.aclose_forcefully(stream)
+            return
+        peer = Peer(Role.EXPORTER, self._limits, self._as_peer_owner)
+        connection = Connection(stream, peer, self._limits)
         self._connections.add(connection)
         try:
             await connection.run()
@@ -343,8 +342,8 @@ class Exporter(Endpoint):
             logger.exception("the connection with %s ended", connection)
         finally:
             self._connections.discard(connection)
-        if connection.failure is not None:
-            logger.warning("the connection with %s ended: %s", connection.peer_name, connection.failure)
+        if peer.failure is not None:
+            logger.warning("the connection with %s ended: %s", connection.peer_name, peer.failure)
 
     async def _say_goodbye(self) -> None:
         for scope in list(self._serving):
@@ -358,6 +357,16 @@ class Exporter(Endpoint):
     def statistics(self) -> ExporterStatistics:
         """A snapshot: channels by name, connections open now, values dropped in all."""
         self._check_open()
-        channels = self._channel_statistics()
-        dropped = self._dropped + sum(channel.dropped for channel in [*self._channels.values(), *self._retiring])
-        return ExporterStatistics(channels=channels, connections=len(self._connections), dropped=dropped)
+        return ExporterStatistics(
+            channels=self._registry.statistics(),
+            connections=len(self._connections),
+            dropped=self._registry.dropped,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class _PeerOwner:
+    """The exporter as a peer sees it: the port `PeerOwner` made of the exporter's private methods."""
+
+    import_requested: Callable[[Peer, ImportRequested], None]
+    tick: Callable[[], None]

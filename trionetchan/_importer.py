@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
@@ -13,10 +14,12 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
-from ._channels.incoming import Incoming, ReceiveLink
+from ._arguments import check_name, codec_of, direction_of, whole_number
+from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
-from ._codec.codec import Codec
-from ._endpoint import Channel, Endpoint, check_name, codec_of, direction_of, in_use, mismatch, whole_number
+from ._channels.registry import Channel, in_use
+from ._codec import Codec, difference
+from ._endpoint import Endpoint
 from ._errors import (
     Code,
     ConnectionLostError,
@@ -29,11 +32,12 @@ from ._errors import (
     WrongDirectionError,
 )
 from ._limits import Limits
-from ._network.connection import Connection, Owner
-from ._network.links import SendLink
+from ._network.connection import Connection
+from ._network.links import ReceiveLink, SendLink
+from ._network.peer import Peer, Request
 from ._network.transport import check_ssl_context, is_out_of_files, out_of_files_error
 from ._opening import Opening
-from ._protocol.events import Accepted, Rejected
+from ._protocol.events import ImportRequested
 from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role
 from ._statistics import Direction, ImporterStatistics
@@ -41,6 +45,8 @@ from ._statistics import Direction, ImporterStatistics
 __all__ = ["Importer", "open_importer", "open_tcp_importer", "open_unix_importer"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("trionetchan")
 
 _REFUSALS: dict[Code, type[NetchanError]] = {
     Code.NO_SUCH_CHANNEL: NoSuchChannelError,
@@ -126,9 +132,9 @@ def _naming_lack_of_files() -> Generator[None]:
         raise
 
 
-@attrs.define(eq=False)
-class _Request:
-    """An import that waits for the exporter's answer."""
+@attrs.frozen(eq=False)
+class _Import:
+    """What an import is to bind."""
 
     name: str
     end: Any
@@ -136,23 +142,19 @@ class _Request:
     codec: Codec[Any]
     window: int
     count: int | None
-    opened: trio.MemoryReceiveChannel[Any] | None
-    error: NetchanError | None = None
-    answered: trio.Event = attrs.field(factory=trio.Event)
-
-    def answer(self, error: NetchanError | None) -> None:
-        self.error = error
-        self.answered.set()
 
 
 class Importer(Endpoint):
-    """Binds ends of local channels to names of one exporter. Made by `open_importer` and its kin."""
+    """Binds ends of local channels to names of one exporter. Made by `open_importer` and its kin.
+
+    Longer than other classes because it is the public contract: most of it are signatures and docstrings.
+    """
 
     def __init__(self, stream: trio.abc.Stream, limits: Limits) -> None:
         super().__init__(limits)
-        owner = Owner(on_answer=self._on_answer, on_tick=self._look_around, on_lost=self._on_lost)
-        self._connection = Connection(stream, Role.IMPORTER, limits, owner)
-        self._requests: dict[int, _Request] = {}
+        self._peer = Peer(Role.IMPORTER, limits, _PeerOwner(tick=self._tick))
+        self._connection = Connection(stream, self._peer, limits)
+        self._asking: set[str] = set()  # names of imports that wait for an answer
         self._report, self._errors = trio.open_memory_channel[NetchanError](limits.max_unread_errors)
 
     @property
@@ -208,7 +210,7 @@ class Importer(Endpoint):
         connection. Failed or cancelled, it withdraws and leaves the end to the caller, open.
         """
         direction = direction_of(name, end, direction)
-        await self._import(name, end, direction, value_type, window, count, None)
+        await self._import(name, end, direction, value_type, window, count)
 
     @overload
     async def open_send_channel(
@@ -236,7 +238,7 @@ class Importer(Endpoint):
         """Opens a memory channel, binds it to the name, and returns the end that sends. Else as `import_`."""
         send, receive = trio.open_memory_channel[Any](max_buffer_size)
         try:
-            await self._import(name, receive, Direction.SEND, value_type, window, count, None)
+            await self._import(name, receive, Direction.SEND, value_type, window, count)
         except BaseException:
             send.close()
             receive.close()
@@ -269,133 +271,123 @@ class Importer(Endpoint):
         """Opens a memory channel, binds it to the name, and returns the end where values arrive. Else as `import_`."""
         send, receive = trio.open_memory_channel[Any](max_buffer_size)
         try:
-            await self._import(name, send, Direction.RECEIVE, value_type, window, count, receive)
+            channel = await self._import(name, send, Direction.RECEIVE, value_type, window, count)
         except BaseException:
             send.close()
             receive.close()
             raise
+        self._opened[channel] = receive
         return receive
 
     async def _import(
-        self,
-        name: str,
-        end: Any,
-        direction: Direction,
-        value_type: Any,
-        window: int,
-        count: int | None,
-        opened: trio.MemoryReceiveChannel[Any] | None,
-    ) -> None:
+        self, name: str, end: Any, direction: Direction, value_type: Any, window: int, count: int | None
+    ) -> Channel:
         check_name(name)
         whole_number("window", window, None)
         if count is not None:
             whole_number("count", count, 0, MAX_COUNT)
-        codec = codec_of(name, value_type)
+        wanted = _Import(name, end, direction, codec_of(name, value_type), max(1, window), count)
         with self._call():
             self._check_name_free(name)
-            if self._connection.lost:
+            if self._peer.lost:
                 raise self._lost(name)
-            request = _Request(name, end, direction, codec, max(1, window), count, opened)
-            channel_id = self._connection.session.request(
+            request = self._peer.request(
                 name,
                 receives=direction is Direction.RECEIVE,
-                window=request.window,
+                window=wanted.window,
                 count=count,
-                schema=codec.schema.to_bytes(),
+                schema=wanted.codec.schema.to_bytes(),
             )
-            self._requests[channel_id] = request
-            self._connection.flush()
+            self._asking.add(name)
             try:
                 await request.answered.wait()
+                return self._bind(wanted, request)
+            except BaseException:
+                self._peer.withdraw(request)
+                raise
             finally:
-                if self._requests.pop(channel_id, None) is not None and not self._connection.lost:
-                    self._connection.session.close(channel_id, Code.WITHDRAWN)
-                    self._connection.flush()
-            if request.error is not None:
-                raise request.error
+                self._asking.discard(name)
+        raise AssertionError("a call that was ended has raised")
 
     def _check_name_free(self, name: str) -> None:
-        old = self._channels.get(name)
+        old = self._registry.get(name)
         if isinstance(old, Outgoing) and old.sender_closed:
-            self._retire(old)  # it goes on without its name
-        if any(request.name == name for request in self._requests.values()):
+            self._registry.retire(old, "it has finished")  # it goes on without its name
+        if name in self._asking:
             raise in_use(name)
-        super()._check_name_free(name)
+        self._registry.check_free(name)
+
+    def _bind(self, wanted: _Import, request: Request) -> Channel:
+        """Takes the answer and binds the end, without a checkpoint in between: one without the other cannot be."""
+        name = wanted.name
+        self._check_open()
+        answer = self._peer.take(request)
+        if answer is None or self._peer.lost:
+            raise self._lost(name)
+        if answer.link is None:
+            raise _REFUSALS.get(answer.code, NetchanError)(answer.message, channel=name)
+        # Checked again: an exporter of another make may skip the comparison.
+        own, sends = wanted.codec.schema, wanted.direction is Direction.SEND
+        where = difference(own, answer.schema) if sends else difference(answer.schema, own)
+        if where is not None:
+            told = where.told_to_sender() if sends else where.told_to_receiver()
+            raise TypeMismatchError(f"{name}: {told}", channel=name)
+        if isinstance(answer.link, SendLink):
+            return self._bind_outgoing(wanted, answer.link)
+        return self._bind_incoming(wanted, answer.link)
+
+    def _bind_outgoing(self, wanted: _Import, link: SendLink) -> Channel:
+        channel = Outgoing(
+            wanted.name,
+            wanted.end,
+            wanted.codec,
+            window=wanted.window,
+            count=wanted.count,
+            limits=self._limits,
+            owner=self._owner,
+        )
+        self._start_channel(channel)
+        channel.attach(link)
+        link.attach(channel)
+        return channel
+
+    def _bind_incoming(self, wanted: _Import, link: ReceiveLink) -> Channel:
+        channel = Incoming(wanted.name, wanted.end, wanted.codec, window=wanted.window, importers=1, owner=self._owner)
+        self._start_channel(channel)
+        channel.attach(link)
+        link.attach(channel, unbuffered=channel.unbuffered)
+        return channel
 
     async def _run_channel(self, channel: Channel) -> None:
         await super()._run_channel(channel)
-        self._retire(channel)
+        self._registry.retire(channel, "it has ended")
         self._sweep(channel)
 
-    def _on_answer(self, answer: Accepted | Rejected) -> None:
-        """The exporter has answered. What arrives on the channel from here on needs its local end: it is bound now."""
-        request = self._requests.pop(answer.channel)
-        if isinstance(answer, Rejected):
-            error = _REFUSALS.get(answer.code, NetchanError)
-            request.answer(error(answer.message, channel=request.name))
-            return
-        # An exporter has compared the types already; this is for one that does not.
-        where = mismatch(request.codec.schema, answer.schema, own_sends=request.direction is Direction.SEND)
-        if where is not None:
-            self._connection.session.close(answer.channel, Code.WITHDRAWN)
-            request.answer(TypeMismatchError(f"{request.name}: {where}", channel=request.name))
-            return
-        if request.direction is Direction.SEND:
-            self._bind_outgoing(request, answer.channel)
+    # What the exporter does
+
+    def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
+        if isinstance(channel, Outgoing):
+            self._on_receiver_left(channel, code, message)
         else:
-            self._bind_incoming(request, answer.channel)
-        request.answer(None)
+            self._on_sender_left(channel.name, code, message)
 
-    def _bind_outgoing(self, request: _Request, channel_id: int) -> None:
-        channel = Outgoing(
-            request.name,
-            request.end,
-            request.codec,
-            window=request.window,
-            count=request.count,
-            limits=self._limits,
-            on_failure=self._fail,
-            on_detached=self._on_detached,
-        )
-        self._start_channel(channel)
-        channel.attach(SendLink(channel, self._connection, channel_id))
-
-    def _bind_incoming(self, request: _Request, channel_id: int) -> None:
-        channel = Incoming(
-            request.name,
-            request.end,
-            request.codec,
-            window=request.window,
-            importers=1,
-            on_failure=self._fail,
-            on_left=self._on_left,
-            on_ended=self._on_ended,
-        )
-        if request.opened is not None:
-            self._opened[channel] = request.opened
-        self._start_channel(channel)
-        channel.attach(ReceiveLink(channel, self._connection, channel_id))
-
-    # What happens to channels
-
-    def _on_detached(self, channel: Outgoing[Any], code: Code | None, message: str) -> None:
+    def _on_receiver_left(self, channel: Outgoing[Any], code: Code | None, message: str) -> None:
         """The exporter has said its last word on a sending channel, or is lost."""
         name = channel.name
-        self._retire(channel)
-        if not channel.ended and not (channel.finished and channel.settled):
+        self._registry.retire(channel, "it has ended")
+        if not channel.ended and not channel.complete:
             if code is None:  # its end stays as it is until the body has unwound
                 self._fail(self._lost(name))
             else:
-                undelivered = channel.statistics().waiting
+                undelivered = channel.waiting
                 channel.abandon(message, by_peer=True)
                 kind, what = _BREAKS.get(code, (NetchanError, "the exporter closed it"))
                 detail = f" ({message})" if message else ""
                 self._tell(kind(f"{name}: {what}{detail}; {undelivered} values were not delivered", channel=name))
         self._sweep(channel)
 
-    def _on_left(self, channel: Incoming[Any], code: Code | None, message: str) -> None:
+    def _on_sender_left(self, name: str, code: Code | None, message: str) -> None:
         """The exporter is done with a receiving channel; only in an orderly way is that an end."""
-        name = channel.name
         if code is None:
             self._fail(self._lost(name))
         elif code is Code.VALUE_REFUSED:
@@ -403,10 +395,9 @@ class Importer(Endpoint):
         elif code is Code.LIMIT:
             self._fail(LimitError(message, channel=name))
 
-    def _on_ended(self, channel: Incoming[Any], code: Code) -> None:
-        self._retire(channel)
-
     def _tell(self, error: NetchanError) -> None:
+        """Why a sender of this program gets a bare `BrokenResourceError`."""
+        logger.warning("%s", error)
         try:
             self._report.send_nowait(error)
         except trio.WouldBlock:
@@ -430,16 +421,11 @@ class Importer(Endpoint):
 
     async def _run_connection(self) -> None:
         await self._supervise(self._connection.run)
-        if self._connection.failure is not None:
-            self._fail(self._connection.failure)
-
-    def _on_lost(self) -> None:
-        requests, self._requests = self._requests, {}
-        for request in requests.values():
-            request.answer(self._lost(request.name))
+        if self._peer.failure is not None:
+            self._fail(self._peer.failure)
 
     def _lost(self, name: str) -> NetchanError:
-        failure = self._connection.failure
+        failure = self._peer.failure
         if failure is not None:
             return failure
         return ConnectionLostError(
@@ -454,7 +440,17 @@ class Importer(Endpoint):
     def statistics(self) -> ImporterStatistics:
         """A snapshot: channels by name."""
         self._check_open()
-        return ImporterStatistics(channels=self._channel_statistics())
+        return ImporterStatistics(channels=self._registry.statistics())
+
+
+@attrs.frozen(kw_only=True)
+class _PeerOwner:
+    """The importer as its peer sees it: the port `PeerOwner`."""
+
+    tick: Callable[[], None]
+
+    def import_requested(self, peer: Peer, request: ImportRequested) -> None:
+        raise AssertionError("the session lets only importers ask")
 
 
 _BREAKS: dict[Code, tuple[type[NetchanError], str]] = {

@@ -7,9 +7,13 @@ from typing import Any
 
 import attrs
 
-__all__ = ["MAX_SCHEMA_SIZE", "Limits"]
+__all__ = ["MAX_NAME_SIZE", "MAX_SCHEMA_SIZE", "Limits"]
 
-MAX_SCHEMA_SIZE = 32 * 2**10  # bytes of the description of a value type; part of the protocol, so no choice
+MAX_NAME_SIZE = 255
+"""The longest name of a channel, in bytes of UTF-8."""
+
+MAX_SCHEMA_SIZE = 32 * 2**10
+"""The largest description of a value type, in bytes. Like the other it is part of the protocol, so no choice."""
 
 
 def _whole(low: int, high: int = 2**62) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from trionetchan import _cbor as cbor
+from trionetchan._batch import array_of, batch_count, split_batch
 from trionetchan._errors import ProtocolError
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
@@ -185,11 +186,11 @@ def test_siblings_are_not_depth() -> None:
 @given(st.lists(values, max_size=30))
 def test_a_batch_is_an_array_that_cbor2_reads_and_is_split_into_its_values(batch: list[Any]) -> None:
     items = [cbor2.dumps(value) for value in batch]
-    payload = cbor.array_of(items)
+    payload = array_of(items)
     assert payload == cbor2.dumps(batch)
-    assert cbor.batch_count(payload) == len(batch)
-    assert cbor.split_batch(payload) == items
-    assert cbor.split_batch(memoryview(payload)) == items
+    assert batch_count(payload) == len(batch)
+    assert split_batch(payload) == items
+    assert split_batch(memoryview(payload)) == items
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_a_batch_is_an_array_that_cbor2_reads_and_is_split_into_its_values(batch
 )
 def test_what_is_no_array_is_no_batch(payload: bytes) -> None:
     with pytest.raises(ProtocolError):
-        cbor.batch_count(payload)
+        batch_count(payload)
 
 
 @example(b"\x9b\xff" + bytes(7))
@@ -221,12 +222,12 @@ def test_what_is_no_array_is_no_batch(payload: bytes) -> None:
 def test_splitting_an_array_of_any_bytes_gives_only_protocol_errors(data: bytes) -> None:
     payload = b"\x85" + data
     try:
-        items = cbor.split_batch(payload)
+        items = split_batch(payload)
     except ProtocolError:
         return
-    assert payload.startswith(cbor.array_of(items))
+    assert payload.startswith(array_of(items))
 
 
 def test_what_follows_a_batch_is_refused() -> None:
     with pytest.raises(ProtocolError, match="expected the end of the batch, got 2 bytes more"):
-        cbor.split_batch(b"\x82\x01\x02\x00\x00")
+        split_batch(b"\x82\x01\x02\x00\x00")

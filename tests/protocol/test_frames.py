@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 
 from trionetchan._cbor import ARRAY, BYTES, TEXT, UINT, head
 from trionetchan._errors import Code, ProtocolError
+from trionetchan._limits import MAX_NAME_SIZE, MAX_SCHEMA_SIZE
 from trionetchan._protocol import frames
 from trionetchan._protocol.frames import (
     DATA_OVERHEAD,
     MAGIC,
     MAX_COUNT,
     MAX_MESSAGE,
-    MAX_NAME,
-    MAX_SCHEMA,
     Accept,
     Ack,
     Close,
@@ -61,7 +60,7 @@ codes = st.sampled_from(Code)
 names = (
     st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=60)
     .filter(str.isprintable)
-    .filter(lambda name: len(name.encode()) <= MAX_NAME)
+    .filter(lambda name: len(name.encode()) <= MAX_NAME_SIZE)
 )
 messages = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40).filter(str.isprintable)
 payloads = st.binary(max_size=400)
@@ -175,8 +174,8 @@ ITEMS: dict[str, tuple[bytes, set[str]]] = {
     "a name with a NUL (fault 46)": (b"\x62a\x00", {"text"}),
     "a name that turns the line around (fault 46)": (cbor2.dumps("a\u202eb"), {"text"}),
     "a name with a C1 control (fault 46)": (cbor2.dumps("a\x9bb"), {"text"}),
-    "a schema of 32 KiB": (head(BYTES, MAX_SCHEMA) + bytes(MAX_SCHEMA), {"schema", "payload"}),
-    "a schema of 32 KiB and a byte": (head(BYTES, MAX_SCHEMA + 1) + bytes(MAX_SCHEMA + 1), {"payload"}),
+    "a schema of 32 KiB": (head(BYTES, MAX_SCHEMA_SIZE) + bytes(MAX_SCHEMA_SIZE), {"schema", "payload"}),
+    "a schema of 32 KiB and a byte": (head(BYTES, MAX_SCHEMA_SIZE + 1) + bytes(MAX_SCHEMA_SIZE + 1), {"payload"}),
     "the code behind the last": (head(UINT, max(Code) + 1), {"uint", "uint or null"}),
 }
 
@@ -564,7 +563,7 @@ def test_random_fields_give_a_frame_or_a_protocol_error(data: bytes, kind: type[
 
 
 def test_constants_are_those_of_the_specification() -> None:
-    assert (MAGIC, frames.VERSION, MAX_NAME, MAX_SCHEMA, MAX_COUNT) == (b"\xd9\xd9\xf7", 1, 255, 32768, 2**62)
+    assert (MAGIC, frames.VERSION, MAX_NAME_SIZE, MAX_SCHEMA_SIZE, MAX_COUNT) == (b"\xd9\xd9\xf7", 1, 255, 32768, 2**62)
     assert {code.name: code.value for code in Code} == {
         "FINISHED": 0,
         "HUNG_UP": 1,

@@ -14,14 +14,15 @@ from uuid import UUID
 import attrs
 import cbor2
 import pytest
+from sides import Side
 
+from trionetchan._batch import Batch
 from trionetchan._codec import Schema, codec_for, difference
 from trionetchan._errors import Code, ProtocolError, UnfitValue
 from trionetchan._limits import Limits
 from trionetchan._protocol.events import Event
 from trionetchan._protocol.frames import MAGIC, Data, Frame, FrameCutter, Goodbye, Reject, decode, encode
-from trionetchan._protocol.session import Role, Session
-from trionetchan._protocol.window import Batch
+from trionetchan._protocol.session import Role
 
 DOCS = Path(__file__).parents[2] / "docs"
 Vector = dict[str, Any]
@@ -103,7 +104,7 @@ def test_malformed_frames_are_refused(vector: Vector) -> None:
         decode(content(vector))
 
 
-def command(session: Session, step: Vector) -> None:
+def command(session: Side, step: Vector) -> None:
     arguments = {name: value for name, value in step.items() if name not in ("do", "channel")}
     if "schema" in arguments:
         arguments["schema"] = bytes.fromhex(arguments["schema"])
@@ -111,7 +112,7 @@ def command(session: Session, step: Vector) -> None:
         arguments["code"] = Code(arguments["code"])
     match step["do"]:
         case "send":
-            batch = Batch(bytes.fromhex(step["payload"]), step["count"], None)
+            batch = Batch(bytes.fromhex(step["payload"]), step["count"])
             assert session.sender(step["channel"]).fits(len(batch.payload), batch.count)
             session.send(step["channel"], batch)
         case "deliver":
@@ -133,7 +134,7 @@ def event_of(event: Event) -> Vector:
     return {"event": kind.__name__, **found}
 
 
-def written_by(session: Session) -> bytes:
+def written_by(session: Side) -> bytes:
     written = b""
     while pieces := session.data_to_send():
         written += b"".join(pieces)
@@ -141,7 +142,7 @@ def written_by(session: Session) -> bytes:
 
 
 def run(vector: Vector, size: int) -> None:
-    session = Session(Role(vector["role"]), LIMITS)
+    session = Side(Role(vector["role"]), LIMITS)
     for step in vector["steps"]:
         if "receive" in step:
             data = bytes.fromhex(step["receive"])

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from trionetchan._cbor import array_of
+from trionetchan._batch import Batch, array_of
 from trionetchan._errors import ProtocolError
-from trionetchan._protocol.window import ACK_SHARE, Batch, ReceiveWindow, SendWindow
+from trionetchan._protocol.window import ACK_SHARE, ReceiveWindow, SendWindow
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
 thorough = settings(
@@ -112,7 +112,7 @@ class Windows(RuleBasedStateMachine):
         assert self.sender.fits(len(payload), len(items)) == self.may_send(len(payload), len(items))
         if self.sender.fits(len(payload), len(items)):
             assert self.sender.credit >= len(items)
-            self.sender.send(Batch(payload, len(items), origin=tuple(sizes)))
+            self.sender.send(Batch(payload, len(items)))
             self.values += items
             self.ends.append((len(self.values), len(payload)))
 
@@ -137,9 +137,9 @@ class Windows(RuleBasedStateMachine):
         """One frame's worth of the next batch."""
         batch = self.sender.next_to_write
         assert batch is not None
-        piece = batch.payload[batch.offset : batch.offset + size]
-        batch.offset += len(piece)
-        more = batch.offset < len(batch.payload)
+        piece = batch.payload[batch.written : batch.written + size]
+        batch.written += len(piece)
+        more = batch.written < len(batch.payload)
         if not more:
             self.sender.wrote()
         self.to_receiver.append((batch.first, piece, more))
@@ -157,7 +157,7 @@ class Windows(RuleBasedStateMachine):
                 continue
             assert whole is not None
             payload, count = whole
-            items = Batch(payload, count, origin=None).values()
+            items = Batch(payload, count).values()
             assert len(items) == count
             self.arrived += items
             self.fragment_bytes = 0
@@ -245,7 +245,6 @@ class Windows(RuleBasedStateMachine):
         returned = [item for batch, skip in self.sender.unacknowledged_batches() for item in batch.values(skip)]
         assert returned == self.values[self.acknowledged :]
         assert all(skip < batch.count for batch, skip in self.sender.unacknowledged_batches())
-        assert all(isinstance(batch.origin, tuple) for batch, _ in self.sender.unacknowledged_batches())
 
     @invariant()
     def acknowledgements_are_due_in_time(self) -> None:
@@ -444,7 +443,7 @@ def test_a_value_beyond_the_byte_limit_travels_alone() -> None:
     sender = SendWindow(8, 8, 100, 100)
     assert sender.fits(5000, 1)
     assert not sender.fits(5000, 2)
-    sender.send(Batch(batch_of(1, 200), 1, None))
+    sender.send(Batch(batch_of(1, 200), 1))
     assert sender.credit == 0
     assert not sender.fits(1, 1)
     sender.wrote()
@@ -457,9 +456,9 @@ def test_a_value_beyond_the_byte_limit_travels_alone() -> None:
 @pytest.mark.promise(11)
 def test_a_sender_keeps_no_more_bytes_than_it_wants_whatever_was_granted() -> None:
     sender = SendWindow(1000, 2**62, 100, 2**62)
-    sender.send(Batch(bytes(60), 1, None))
+    sender.send(Batch(bytes(60), 1))
     assert not sender.fits(41, 1)
-    sender.send(Batch(bytes(40), 1, None))
+    sender.send(Batch(bytes(40), 1))
     assert sender.credit == 0
     sender.wrote()
     sender.acknowledge(1, 2**62, 2**62)
@@ -483,11 +482,11 @@ def test_fault_49_an_acknowledgement_of_what_was_not_sent_is_refused(delivered: 
     """Nor of what is queued or has gone onto the wire in part: nobody can have that."""
     sender = SendWindow(8, 8, 1000, 1000)
     for count in 2, 2:
-        sender.send(Batch(batch_of(count), count, None))
+        sender.send(Batch(batch_of(count), count))
     sender.wrote()
     batch = sender.next_to_write
     assert batch is not None
-    batch.offset = 3
+    batch.written = 3
     with pytest.raises(ProtocolError, match=f"at most 2 values acknowledged, got {delivered}"):
         sender.acknowledge(delivered, 0, 0)
     assert sender.acknowledge(2, 0, 0) == 2
@@ -495,7 +494,7 @@ def test_fault_49_an_acknowledgement_of_what_was_not_sent_is_refused(delivered: 
 
 def test_faults_33_and_50_limits_and_counts_that_go_down_are_ignored() -> None:
     sender = SendWindow(8, 5, 1000, 500)
-    sender.send(Batch(batch_of(2), 2, None))
+    sender.send(Batch(batch_of(2), 2))
     sender.wrote()
     assert sender.acknowledge(2, 7, 600) == 2
     for ack in (0, 0, 0), (1, 6, 599), (2, 7, 600), (0, 0, 600):
@@ -514,16 +513,19 @@ def test_fault_36_credit_one_by_one_is_credit() -> None:
 def test_part_of_a_batch_is_acknowledged_and_the_rest_returns() -> None:
     sender = SendWindow(8, 8, 1000, 1000)
     items = [value(number, number) for number in range(5)]
-    sender.send(Batch(array_of(items[:3]), 3, "a"))
-    sender.send(Batch(array_of(items[3:]), 2, "b"))
+    batches = [Batch(array_of(items[:3]), 3), Batch(array_of(items[3:]), 2)]
+    for batch in batches:
+        sender.send(batch)
     sender.wrote()
     sender.wrote()
     for acknowledged in range(6):
         sender.acknowledge(acknowledged, 0, 0)
         found: list[Any] = [
-            (item, batch.origin) for batch, skip in sender.unacknowledged_batches() for item in batch.values(skip)
+            (item, batches.index(batch))
+            for batch, skip in sender.unacknowledged_batches()
+            for item in batch.values(skip)
         ]
-        assert found == list(zip(items, "aaabb", strict=True))[acknowledged:]
+        assert found == list(zip(items, [0, 0, 0, 1, 1], strict=True))[acknowledged:]
 
 
 def test_bytes_of_a_batch_are_granted_anew_when_all_of_it_is_delivered() -> None:

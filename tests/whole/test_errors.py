@@ -984,11 +984,13 @@ async def test_orphan_is_adopted_while_its_values_wait(nursery: trio.Nursery) ->
     """The values of the importer that crashed are still to be delivered when the next one comes."""
     async with open_exporter() as exporter:
         results = exporter.open_receive_channel("results", int)
-        async with connect(nursery, exporter) as importer:
-            send = await importer.open_send_channel("results", int)
-            for value in range(3):
-                await send.send(value)
-            await until(lambda: importer.statistics().channels["results"].sent == 3)
+        with pytest.raises(KeyError):
+            async with connect(nursery, exporter) as importer:
+                send = await importer.open_send_channel("results", int)
+                for value in range(3):
+                    await send.send(value)
+                await until(lambda: importer.statistics().channels["results"].sent == 3)
+                raise KeyError
         await until(lambda: exporter.statistics().connections == 0)
         async with connect(nursery, exporter) as importer:
             nursery.start_soon(put, await importer.open_send_channel("results", int), [3])

@@ -308,6 +308,7 @@ async def test_exporters_window_bounds_what_is_on_the_way__import_flow_control(
             assert taken < statistics.sent <= taken + window
             assert statistics.unacknowledged <= window
             assert await receive.receive() == taken
+        assert await take(receive, 10) == list(range(90, 100))  # leaving waits for them
 
 
 @pytest.mark.promise(4)

@@ -1,8 +1,8 @@
 """Dealing: which values go to which peer of an outgoing channel, in what batches, and what comes back.
 
 The pump hands over what it has taken from the local end; from there a value is in exactly one place: waiting here, or
-in the window of one peer, until it is acknowledged. What a peer had not acknowledged when it went comes back to those
-that wait, in the order in which it was first taken, and is dealt before anything new.
+with one peer until that has acknowledged it. What a peer had not acknowledged when it went waits again, in the order in
+which it was first taken, and is dealt before anything new.
 
 Values are encoded together, as many as make a good batch. Those that can't go so (no peer has room for the batch, or
 one of them does not fit) are encoded one by one, and go as peers have room for them.
@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import heapq
 import sys
+from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import attrs
 
-from .._cbor import ARRAY, array_of, head
-from .._codec.codec import Codec
+from .._batch import Batch, array_of
+from .._cbor import ARRAY, head
+from .._codec import Codec
 from .._errors import Code, LimitError, UnfitValue, ValueTypeError
 from .._limits import Limits
-from .._network.links import SendLink, SendLinks
-from .._protocol.window import Batch
+from .._ports import SendingLink
+from .fewest_first import FewestFirst
 
-__all__ = ["Dealer", "WaitingValue"]
+__all__ = ["Dealer"]
 
 T = TypeVar("T")
 
@@ -32,14 +34,14 @@ RUN = 16  # values dealt to one of several peers before the next is looked at
 BATCH_SIZE = 64 * 2**10  # bytes of payload above which a batch is split, so that bytes of credit need not be large
 
 
-@attrs.frozen(order=True)
-class WaitingValue:
-    """One value that was taken and is in no peer's hands: its bytes, in two parts. Ordered as first taken."""
+@attrs.define(order=True)
+class _Value:
+    """One value that is in no peer's hands, encoded, in two parts. In order as first taken, whoever brings it back."""
 
-    order: int
+    number: int
     payload: bytes = attrs.field(order=False)
     head: bytes = attrs.field(order=False, default=b"")
-    sent: bool = attrs.field(order=False, default=False)  # a peer has had it before
+    returned: bool = attrs.field(order=False, default=False)  # a peer has had it before
     refusals: int = attrs.field(order=False, default=0)
 
     @property
@@ -47,67 +49,84 @@ class WaitingValue:
         return len(self.head) + len(self.payload)
 
 
+@attrs.define(eq=False)
+class _NewBatch(Batch):
+    """Values that were encoded together; they have consecutive numbers from `number` on."""
+
+    number: int = attrs.field(kw_only=True)
+
+
+@attrs.define(eq=False)
+class _BatchOfWaiting(Batch):
+    """Values that have waited."""
+
+    run: list[_Value] = attrs.field(kw_only=True)
+
+
 class Dealer(Generic[T]):
-    """The values of one channel from the pump's hands to the peers'."""
+    """The values of one channel from the pump's hands to the peers'. A `Delivery`: each value goes to one peer."""
 
     def __init__(self, name: str, codec: Codec[T], limits: Limits) -> None:
-        self.links = SendLinks()
-        self.waiting: list[WaitingValue] = []  # a heap
+        self.links = FewestFirst()
         self.unacknowledged = 0
         self.sent = 0
-        self.acknowledged = 0
+        self.acknowledged_count = 0
         self.redelivered = 0
         self.bytes_sent = 0
         self._name = name
         self._codec = codec
-        self._limits = limits
+        self._max_value_size = limits.max_value_size
+        self._waiting: list[_Value] = []  # a heap
+        self._again: dict[SendingLink, deque[tuple[int, int]]] = {}
+        """Of what each peer has been dealt again: its count of values there, and the number of the value."""
         self._batch_count = RUN  # values that make a batch of about `BATCH_SIZE`, as far as the last one tells
-        self._order = 0  # of the next value to be encoded
+        self._number = 0  # of the next value to be encoded
 
     @property
-    def idle(self) -> bool:
-        """Whether all that was handed over is acknowledged."""
-        return not (self.waiting or self.unacknowledged)
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     @property
     def room(self) -> int:
-        """How many values can be dealt now: as many as one peer can have at once.
+        """How many values may be taken now, to be dealt at once: as many as one peer can have.
 
-        A remainder of the window is not worth a batch while the peer has most of it: its acknowledgements come.
+        Under a quarter of the credit, while over half of the window is unacknowledged, is not worth a batch: an
+        acknowledgement is coming.
         """
-        link = None if self.waiting else self.links.next()
+        link = None if self._waiting else self.links.next()
         if link is None:
             return 0
-        window = link.window
-        credit = window.credit
-        if credit < window.window // 4 and window.unacknowledged > window.window // 2:
+        credit, window = link.credit, link.window
+        if credit < window // 4 and link.unacknowledged > window // 2:
             return 0
-        return min(credit, self._batch_count, sys.maxsize if len(self.links) == 1 else RUN)
+        return min(credit, self._batch_count, self._longest_run)
 
     @property
-    def half_a_window(self) -> int:
-        """Of the peer that gets the next values."""
+    def _longest_run(self) -> int:
+        return sys.maxsize if len(self.links) == 1 else RUN
+
+    @property
+    def half_window(self) -> int:
+        """Half the window of the peer that gets the next values."""
         link = self.links.next()
-        return 1 if link is None else link.window.window // 2
+        return 1 if link is None else link.window // 2
+
+    # Values out
 
     def deal(self, taken: list[T]) -> None:
-        """Gives what waits, and then what was taken, to peers, as far as their credit goes; empties `taken`.
-
-        `ValueTypeError` or `LimitError` for a value that does not fit: what came before it is dealt, and it and what
-        came after it are still in `taken`.
-        """
+        """As the port `Delivery` says."""
         self.deal_waiting()
         while taken:
-            link = None if self.waiting else self.links.next()
+            link = None if self._waiting else self.links.next()
             count = min(len(taken), self._batch_count)
             if link is not None:
-                count = min(count, link.window.credit, sys.maxsize if len(self.links) == 1 else RUN)
+                count = min(count, link.credit, self._longest_run)
             batch = self._batch(taken[:count])
             if link is not None and batch is not None and self._may_go(link, batch):
                 del taken[:count]
                 self._send(link, batch)
                 self.sent += count
-                self._order += count
+                self._number += count
             else:
                 self._put_aside(taken, count)
 
@@ -117,104 +136,130 @@ class Dealer(Generic[T]):
             lead, payload = self._codec.encode_parts(values)
         except UnfitValue:
             return None
-        batch = Batch(payload, len(values), self._order, head=lead)
+        batch = _NewBatch(payload, len(values), lead, number=self._number)
         self._batch_count = max(1, BATCH_SIZE * batch.count // batch.size)
         return batch
 
-    def _may_go(self, link: SendLink, batch: Batch) -> bool:
+    def _may_go(self, link: SendingLink, batch: Batch) -> bool:
         if batch.count > 1 and batch.size > 4 * BATCH_SIZE:
             return False
-        limit = min(self._limits.max_value_size, link.connection.session.max_value_size)
-        return batch.size <= limit and link.window.fits(batch.size, batch.count)
+        return batch.size <= min(self._max_value_size, link.max_value_size) and link.fits(batch.size, batch.count)
 
     def _put_aside(self, taken: list[T], count: int) -> None:
         """Encodes values one by one, to be dealt as peers have room."""
         done = 0
         try:
             for value in taken[:count]:
-                heapq.heappush(self.waiting, self._encode(value))
+                heapq.heappush(self._waiting, self._encode(value))
                 done += 1
         finally:
             del taken[:done]
             self.deal_waiting()
 
-    def _encode(self, value: T) -> WaitingValue:
+    def _encode(self, value: T) -> _Value:
         try:
             lead, payload = self._codec.encode_parts([value])
         except UnfitValue as error:
             raise ValueTypeError(f"{self._name}: {error}", channel=self._name) from None
         lead, payload = (lead[1:], payload) if lead else (b"", payload[1:])  # without the array's head
-        waiting = WaitingValue(self._order, payload, lead)
-        limit = self._limits.max_value_size
-        if waiting.size > limit:
-            message = f"{self._name}: expected a value of at most {limit} bytes, got {waiting.size} bytes"
+        encoded = _Value(self._number, payload, lead)
+        limit = self._max_value_size
+        if encoded.size > limit:
+            message = f"{self._name}: expected a value of at most {limit} bytes, got {encoded.size} bytes"
             raise LimitError(message, channel=self._name)
-        self._order += 1
-        return waiting
+        self._number += 1
+        return encoded
 
     def deal_waiting(self) -> None:
         """Gives values that wait to peers, in order, as many at a time as fit."""
-        waiting = self.waiting
+        waiting = self._waiting
         while waiting:
             size = waiting[0].size
             link = self.links.next_for(size + 1)
             if link is None:
                 return
-            limit = link.connection.session.max_value_size
+            limit = link.max_value_size
             if size > limit:  # this peer can't have it, another might
                 link.close(Code.LIMIT, f"{self._name}: expected a value of at most {limit} bytes, got {size} bytes")
                 continue
-            run = [heapq.heappop(waiting)]
-            size += 9  # with the largest head of an array
-            while waiting and len(run) < RUN and waiting[0].size <= limit:
-                size += waiting[0].size
-                if size > BATCH_SIZE or not link.window.fits(size, len(run) + 1):
-                    break
-                run.append(heapq.heappop(waiting))
-            if len(run) == 1:
-                batch = Batch(run[0].payload, 1, run, head=head(ARRAY, 1) + run[0].head)
-            else:
-                batch = Batch(array_of([value.head + value.payload for value in run]), len(run), run)
-            self._send(link, batch)
-            again = sum(value.sent for value in run)
-            self.redelivered += again
-            self.sent += len(run) - again
+            self._send_run(link, self._run_for(link, limit))
 
-    def _send(self, link: SendLink, batch: Batch) -> None:
-        link.send(batch)
-        self.links.changed(link)
+    def _run_for(self, link: SendingLink, limit: int) -> list[_Value]:
+        """The next values that wait, as many as this peer has room for."""
+        waiting = self._waiting
+        run = [heapq.heappop(waiting)]
+        size = run[0].size + 9  # with the largest head of an array
+        while waiting and len(run) < RUN and waiting[0].size <= limit:
+            size += waiting[0].size
+            if size > BATCH_SIZE or not link.fits(size, len(run) + 1):
+                break
+            run.append(heapq.heappop(waiting))
+        return run
+
+    def _send_run(self, link: SendingLink, run: list[_Value]) -> None:
+        count = len(run)
+        if count == 1:
+            batch = _BatchOfWaiting(run[0].payload, 1, head(ARRAY, 1) + run[0].head, run=run)
+        else:
+            batch = _BatchOfWaiting(array_of([value.head + value.payload for value in run]), count, run=run)
+        again = [(place, value.number) for place, value in enumerate(run, link.sent + 1) if value.returned]
+        if again:
+            self._again.setdefault(link, deque()).extend(again)
+        self._send(link, batch)
+        self.redelivered += len(again)
+        self.sent += count - len(again)
+
+    def _send(self, link: SendingLink, batch: Batch) -> None:
         self.unacknowledged += batch.count
         self.bytes_sent += batch.size
+        link.send(batch)
 
-    def acknowledged_by(self, link: SendLink, count: int) -> None:
-        self.acknowledged += count
+    # Peers
+
+    def attach(self, link: SendingLink) -> None:
+        self.links.add(link)
+
+    def acknowledged(self, link: SendingLink, count: int) -> list[int]:
+        """As the port `Delivery` says."""
+        self.acknowledged_count += count
         self.unacknowledged -= count
         self.links.changed(link)
+        again = self._again.get(link)
+        numbers: list[int] = []
+        while again and again[0][0] <= link.acknowledged:
+            numbers.append(again.popleft()[1])
+        return numbers
 
-    def take_back(self, link: SendLink) -> list[WaitingValue]:
-        """Removes a peer. Returns what it has not acknowledged, which is in nobody's hands then."""
+    def detach(self, link: SendingLink) -> list[int]:
+        """As the port `Delivery` says."""
         self.links.remove(link)
-        back = list(self._unacknowledged_by(link))
+        self._again.pop(link, None)
+        back = list(_unacknowledged_by(link))
         self.unacknowledged -= len(back)
-        return back
+        for value in back:
+            heapq.heappush(self._waiting, value)
+        return [value.number for value in back]
 
-    def put_back(self, values: list[WaitingValue]) -> None:
-        for value in values:
-            heapq.heappush(self.waiting, value)
+    def refused(self, number: int) -> int:
+        """A peer has refused this value, which waits. How many times that has happened."""
+        (value,) = (value for value in self._waiting if value.number == number)
+        value.refusals += 1
+        return value.refusals
 
-    def outstanding(self) -> set[int]:
-        """The orders of all values that were handed over and are not acknowledged."""
-        orders = {value.order for value in self.waiting}
-        for link in self.links:
-            orders.update(value.order for value in self._unacknowledged_by(link))
-        return orders
+    def drop(self, number: int | None = None) -> list[int]:
+        """Forgets one value that waits, or all; the numbers of what is forgotten."""
+        dropped = [value.number for value in self._waiting if number is None or value.number == number]
+        self._waiting[:] = [value for value in self._waiting if number is not None and value.number != number]
+        heapq.heapify(self._waiting)
+        return dropped
 
-    def _unacknowledged_by(self, link: SendLink) -> Iterator[WaitingValue]:
-        for batch, skip in link.window.unacknowledged_batches():
-            if isinstance(batch.origin, int):
-                for order, payload in enumerate(batch.values(skip), batch.origin + skip):
-                    yield WaitingValue(order, payload, sent=True)
-            else:
-                run: list[WaitingValue] = batch.origin  # type: ignore[assignment]
-                for value in run[skip:]:
-                    yield attrs.evolve(value, sent=True)
+
+def _unacknowledged_by(link: SendingLink) -> Iterator[_Value]:
+    for batch, skip in link.unacknowledged_batches():
+        if isinstance(batch, _NewBatch):
+            for number, payload in enumerate(batch.values(skip), batch.number + skip):
+                yield _Value(number, payload, returned=True)
+        elif isinstance(batch, _BatchOfWaiting):
+            for value in batch.run[skip:]:
+                value.returned = True
+                yield value

@@ -1,8 +1,18 @@
 """A channel whose values leave this process: the pump that takes them from the local end, and what becomes of them.
 
 There is one pump for each channel, however many peers are bound. It takes values only while some peer has credit, and
-records each before it does anything else; so a value is always in exactly one place: in the local end, in `_taken`, or
-with the dealer (`_dealing`).
+records each before it does anything else; so a value is always in exactly one place: in the local end, in the hands of
+the pump (`_intake`), or with the dealer.
+
+    state       to           when
+    OPEN        FINISHED     the program has closed its send ends, or as many values are taken as were to be
+    OPEN        LEAVING      the block is being left, and send ends are still open
+    LEAVING     FINISHED     the program has closed them meanwhile
+    (these)     ENDED        hang-up; or the last peer is gone; or the program failed; or the block was left
+
+In OPEN values are taken and dealt. In LEAVING and FINISHED no more are taken, and those that were are dealt. Peers are
+told the end in FINISHED only, when no other peer can bring anything back any more. In ENDED what is left is dropped.
+`closed` is set when the pump has ended too.
 
 The pump sits in a cancel scope, `_attention`, that others cancel to make it look around: a hang-up, or a drain that
 needs to know that the local end is really empty. (trio hands a value to a waiting receiver before that task runs. For
@@ -11,45 +21,42 @@ a moment it is in no statistics and in no record; only the pump itself, outside 
 
 from __future__ import annotations
 
+import enum
 import logging
-import math
-import sys
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Collection
+from typing import Any, Generic, TypeVar
 
-import attrs
 import trio
 
-from .._codec.codec import Codec
-from .._errors import Code, ConnectionLostError, NetchanError, ValuesDroppedError
+from .._codec import Codec
+from .._errors import Code, NetchanError
 from .._limits import Limits
-from .._network.links import SendLink, SendLinks
+from .._ports import ChannelOwner, SendingLink
 from .._statistics import ChannelStatistics, Direction
 from .dealing import Dealer
+from .intake import Intake
+from .waits import Waits
 
-__all__ = ["Outgoing", "values_dropped"]
+__all__ = ["Outgoing"]
 
 T = TypeVar("T")
-
-NAP = 0.001  # seconds that a batch may take to fill
-FEW = 16  # values in a batch that do not make a stream
 
 logger = logging.getLogger("trionetchan")
 
 
-@attrs.define(eq=False)
-class _Sync:
-    """A sync that waits: up to which count on each peer, and which values that have come back since."""
-
-    targets: dict[SendLink, int]
-    orders: set[int] = attrs.field(factory=set[int])
-    lost: bool = False
-    dropped: int = 0
-    changed: trio.Event = attrs.field(factory=trio.Event)
+class _State(enum.Enum):
+    OPEN = "open"
+    LEAVING = "leaving"
+    FINISHED = "finished"
+    ENDED = "ended"
 
 
 class Outgoing(Generic[T]):
-    """One outgoing channel. `on_detached` is told of each peer that went: its last word, or None for a lost one."""
+    """One outgoing channel. A `SendingChannel` to its links.
+
+    It is long because the pump, the peers and the ways to end must be seen side by side: each may happen while the
+    pump is inside `receive`.
+    """
 
     def __init__(
         self,
@@ -60,220 +67,157 @@ class Outgoing(Generic[T]):
         window: int,
         count: int | None = None,
         limits: Limits,
-        on_failure: Callable[[BaseException], None],
-        on_detached: Callable[[Outgoing[T], Code | None, str], None],
+        owner: ChannelOwner[Outgoing[Any]],
     ) -> None:
         self.name = name
         self.codec = codec
         self.window = window
-        self.dealer = Dealer(name, codec, limits)
-        self.finished = False  # nothing more will be taken from the local end
-        self.ended = False  # hung up, or without its peer: what is left is dropped
-        self.closed = trio.Event()  # the pump has ended and the local end is closed
-        self._end = end
-        self._memory = end if isinstance(end, trio.MemoryReceiveChannel) else None
-        self._closed_memory = False
-        self._streaming = False
-        self._naps = self._memory is not None and self._memory.statistics().max_buffer_size >= 512
-        self._left = sys.maxsize if count is None else count  # values that may still be taken
+        self.closed = trio.Event()
+        """The pump has ended and the local end is closed."""
+        self._state = _State.OPEN
+        self._why = ""  # it has ended
+        self._intake = Intake(end, count)
+        self._dealer = Dealer(name, codec, limits)
+        self._waits = Waits(name)
+        self._owner = owner
         self._max_redeliveries = limits.max_redeliveries
-        self._on_failure = on_failure
-        self._on_detached = on_detached
-        self._ending = ""  # why it has ended
         self._attention = trio.CancelScope()
-        self._receiving = False
         self._progressed = trio.lowlevel.ParkingLot()
-        self._drains: list[trio.Event] = []
-        self._syncs: list[_Sync] = []
-        self._taken: list[T] = []  # from the local end, and not handed to the dealer yet
-        self.dropped = 0
-        self.untold = 0  # of those, dropped by peers and not told by a drain yet
 
     def __repr__(self) -> str:
         return f"outgoing {self.name!r}: {self.codec.schema}"
 
+    # How it stands
+
     @property
-    def links(self) -> SendLinks:
+    def links(self) -> Collection[SendingLink]:
         """The peers."""
-        return self.dealer.links
+        return self._dealer.links
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was hung up, or is without its peer."""
+        return self._state is _State.ENDED
+
+    @property
+    def sender_closed(self) -> bool:
+        """Whether the program has closed its end, so that what is in the channel is all there will be."""
+        return self._state is _State.FINISHED or self._intake.sender_closed
+
+    @property
+    def delivered(self) -> bool:
+        """Whether all that was accepted is acknowledged, as far as can be seen while the pump is not in `receive`."""
+        return self._nothing_taken and not (self._intake.buffered or self._intake.blocked)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the sender has finished and all is acknowledged."""
+        return self._state is _State.FINISHED and self.delivered
+
+    @property
+    def _nothing_taken(self) -> bool:
+        """Whether all that was taken is acknowledged."""
+        return not (self._intake.taken or self._dealer.waiting or self._dealer.unacknowledged)
 
     # The pump
 
     async def run(self) -> None:
-        """Takes values until the local end has ended, or is hung up; then closes it."""
+        """Takes values until the local end is over, or the channel has ended; then closes the end."""
         try:
-            while not self._done:
+            while not self._pump_is_done:
                 with self._attention:
                     await self._pump()
                 self._attention = trio.CancelScope()
             self._tell_end()
         finally:
-            self._close_memory()
-            if self._memory is None:
-                await self._end.aclose()
+            self._close_end()
+            await self._intake.aclose()
             self.closed.set()
-        self.look_around()
+            self._progressed.unpark_all()
+        self._look()
 
     @property
-    def _done(self) -> bool:
-        return self.ended or (self.finished and not self._taken)
+    def _pump_is_done(self) -> bool:
+        return self.ended or (self._intake.over and not self._intake.taken)
 
     async def _pump(self) -> None:
-        while not self._done:
-            self.look_around()
-            room = min(self.dealer.room, self._left + len(self._taken))
+        intake = self._intake
+        while not self._pump_is_done:
+            self._look()
+            if self._state is _State.LEAVING and not intake.over:
+                intake.take_all()
+            room = intake.room(self._dealer.room)
             if room <= 0:
                 await self._progressed.park()
                 continue
-            if not self._take(room) and not self.finished:
-                await self._receive(1)  # a lone value goes at once
-            elif not self.finished:
-                await self._gather(room)
+            if not intake.take(room) and not intake.over:
+                await self._receive()
+            elif not intake.over:
+                await intake.gather(room, self._dealer.half_window)
             self._deal()
-            if self._streaming:  # a whole batch may have been there, so that nothing was waited for
+            if intake.streaming:  # a whole batch may have been there, so that nothing was waited for
                 await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _receive(self) -> None:
+        """Waits for a lone value, which goes at once."""
+        try:
+            await self._intake.receive(1)
+        except Exception as error:  # a foreign end's
+            self._fail(error)
 
     def _deal(self) -> None:
         try:
-            self.dealer.deal(self._taken)
+            self._dealer.deal(self._intake.taken)
         except NetchanError as error:
-            self._on_failure(error)
-            self.abandon("the program failed")
+            self._fail(error)
         self._tell_end()
 
-    async def _gather(self, room: int) -> None:
-        """Lets a busy sender fill a batch: half a window, so that one half is on its way while the other is filled.
-
-        A batch costs as much as a hundred values, and so does finding nothing to take. So it depends on how the last
-        batch came about. Where it was filled, the sender is taken to be streaming: the pump sleeps for `NAP`, if the
-        local end can hold meanwhile what comes, or waits in `receive`, for `NAP` at most in all. Where it was not, the
-        pump only looks again as long as each turn of the scheduler brings something, but for one.
-        """
-        enough = min(room, self.dealer.half_a_window)
-        if self._streaming and self._naps:
-            if len(self._taken) < enough:
-                await trio.sleep(NAP)
-                self._take(room)
-        elif self._streaming:
-            with trio.CancelScope(deadline=trio.current_time() + NAP):
-                await self._receive(enough)
-        else:
-            idle = 0
-            while len(self._taken) < enough and idle < 2 and not self.finished:
-                before = len(self._taken)
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                self._take(room)
-                idle = idle + 1 if len(self._taken) == before else 0
-        self._streaming = len(self._taken) >= min(enough, FEW)
-
-    async def _receive(self, enough: int) -> None:
-        """Waits for values until `enough` are taken; each is recorded before anything else can happen."""
-        receive, taken = self._end.receive, self._taken
-        before = len(taken)
-        self._receiving = True
-        try:
-            while len(taken) < enough:
-                taken.append(await receive())
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            self.finished = True  # all send ends are closed; or the program has closed this one, which it handed over
-        except Exception as error:
-            self._on_failure(error)
-            self.abandon("the program failed")
-        finally:
-            self._receiving = False
-            self._has_taken(len(taken) - before)
-
-    def _has_taken(self, count: int) -> None:
-        self._left -= count
-        if not self._left:
-            self.finished = True
-
-    def _take(self, room: int) -> bool:
-        """Takes what is there, until `room` values are taken. Whether any are."""
-        if self._memory is None:
-            return bool(self._taken)
-        receive, record = self._memory.receive_nowait, self._taken.append
-        before = len(self._taken)
-        try:
-            for _ in range(min(room - before, self._left)):
-                record(receive())
-        except trio.WouldBlock:
-            pass
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            self.finished = True
-        self._has_taken(len(self._taken) - before)
-        return bool(self._taken)
-
-    def _close_memory(self) -> None:
-        """Closes the local end, which a memory channel's does at once; what is left in it is dropped."""
-        if self._memory is None or self._closed_memory:
-            return
-        self._closed_memory = True
-        statistics = self._memory.statistics()
-        if statistics.open_receive_channels == 1:  # else a clone of the program's has it
-            self._drop(statistics.current_buffer_used, "left in the channel when it was closed")
-        self._memory.close()
+    def _fail(self, error: Exception) -> None:
+        self._owner.failed(error)
+        self.abandon("the program failed")
 
     # Peers
 
-    def attach(self, link: SendLink) -> None:
+    def attach(self, link: SendingLink) -> None:
         """One more peer to deal to."""
-        self.links.add(link)
+        self._dealer.attach(link)
         self._progress()
 
-    def acknowledged_by(self, link: SendLink, count: int) -> None:
-        self.dealer.acknowledged_by(link, count)
-        for sync in self._syncs:
-            if sync.targets.get(link, math.inf) <= link.window.acknowledged:
-                del sync.targets[link]
-                sync.changed.set()
+    def acknowledged(self, link: SendingLink, count: int) -> None:
+        """As the port `SendingChannel` says."""
+        self._waits.acknowledged(link, self._dealer.acknowledged(link, count))
         self._progress()
 
-    def detach(self, link: SendLink, code: Code | None, message: str) -> None:
-        """The peer is gone, with its last word or (None) lost. What it had not acknowledged comes back."""
-        back = self.dealer.take_back(link)
-        for sync in self._syncs:
-            target = sync.targets.pop(link, 0)
-            covered = {value.order for value in back[: max(0, target - link.window.acknowledged)]}
-            if self.ended:
-                sync.dropped += len(covered)
-            elif code is None:
-                sync.lost = sync.lost or bool(covered)
-            else:
-                sync.orders |= covered
-            sync.changed.set()
+    def link_closed(self, link: SendingLink, code: Code | None, message: str) -> None:
+        """As the port `SendingChannel` says."""
+        numbers = self._dealer.detach(link)
+        self._waits.came_back(link, numbers, lost=code is None and not self.ended)
         if self.ended:
-            self._drop(len(back), self._ending)
-        else:
-            if code is Code.VALUE_REFUSED and back:
-                refused = attrs.evolve(back[0], refusals=back[0].refusals + 1)
-                if refused.refusals > self._max_redeliveries:
-                    back.pop(0)
-                    logger.error("channel %r: %s; the value was refused %d times", self.name, message, refused.refusals)
-                    self._drop(1, "it was refused too often", by_peer=True, of={refused.order})
-                else:
-                    back[0] = refused
-            self.dealer.put_back(back)
-        self._on_detached(self, code, message)
+            self._drop(self._dealer.drop(), self._why)
+        elif code is Code.VALUE_REFUSED and numbers:
+            times = self._dealer.refused(numbers[0])
+            if times > self._max_redeliveries:
+                logger.error("channel %r: %s; the value was refused %d times", self.name, message, times)
+                self._drop(self._dealer.drop(numbers[0]), "it was refused too often", by_peer=True)
+        self._owner.peer_left(self, code, message)
         self._progress()
 
     def _progress(self) -> None:
         """Something has changed for the better: credit, or values that came back."""
-        self.dealer.deal_waiting()
+        self._dealer.deal_waiting()
         self._progressed.unpark_all()
         self._tell_end()
-        for sync in self._syncs:
-            if sync.orders:
-                sync.orders &= self.dealer.outstanding()
-                sync.changed.set()
-        self.nudge()
+        if self._waits.draining and self._nothing_taken:
+            self._waits.look_again()
 
     def _tell_end(self) -> None:
         """A peer is told the end only when no other can bring anything back any more."""
-        dealer = self.dealer
-        if self.finished and not self.ended and not dealer.waiting and not self._taken:
-            for link in self.links:
-                if not link.closing and dealer.unacknowledged == link.window.unacknowledged:
+        if self._intake.over and self._state is _State.OPEN:
+            self._state = _State.FINISHED
+        dealer = self._dealer
+        if self._state is _State.FINISHED and not (dealer.waiting or self._intake.taken):
+            for link in list(dealer.links):
+                if not link.closing and dealer.unacknowledged == link.unacknowledged:
                     link.close(Code.FINISHED)
 
     # Ending
@@ -285,136 +229,103 @@ class Outgoing(Generic[T]):
             for link in list(self.links):
                 link.close(Code.HUNG_UP)
 
-    def abandon(self, reason: str, *, by_peer: bool = False) -> None:
+    def abandon(self, why: str, *, by_peer: bool = False) -> None:
         """Ends the channel without telling anybody, and drops what was not delivered. `by_peer`: a drain tells it."""
         if not self.ended:
-            self.ended = True
-            self._ending = reason
-            self._drop_waiting(by_peer=by_peer)
-            self._close_memory()
+            self._state = _State.ENDED
+            self._why = why
+            taken = len(self._intake.taken)
+            self._intake.taken.clear()
+            self._drop(self._dealer.drop(), why, more=taken, by_peer=by_peer)
+            self._close_end()
             self._progressed.unpark_all()
             self._attention.cancel()
 
-    async def finish(self) -> None:
-        """Waits, after the program has closed its end, until peers have taken and acknowledged all, or none is left."""
+    def leave(self) -> None:
+        """The block is being left: what the local end has accepted is still sent, and each other `send` is broken."""
+        if self._state is _State.OPEN and not self._intake.sender_closed:
+            self._state = _State.LEAVING  # the pump takes the rest: a value may be on its way to it just now
+            self._attention.cancel()
+            self._progressed.unpark_all()
+
+    async def wait_delivered(self) -> None:
+        """After `leave`: waits until the peers that there are have acknowledged all, or none is left.
+
+        Of a channel that the program has finished they have then seen the end, too.
+        """
         while self.links and not self.ended:
+            if self._state is _State.LEAVING and self.closed.is_set() and self._nothing_taken:
+                if not self._intake.sender_closed:
+                    return
+                self._state = _State.FINISHED
+                self._tell_end()
             await self._progressed.park()
 
-    def _drop_waiting(self, *, by_peer: bool) -> None:
-        waiting = self.dealer.waiting
-        orders = {value.order for value in waiting}
-        count = len(waiting) + len(self._taken)
-        waiting.clear()
-        self._taken.clear()
-        self._drop(count, self._ending, by_peer=by_peer, of=orders)
+    def _close_end(self) -> None:
+        """What is left in the local end is dropped."""
+        self._drop((), "left in the channel when it was closed", more=self._intake.close())
 
-    def _drop(self, count: int, reason: str, *, by_peer: bool = False, of: set[int] | None = None) -> None:
+    def _drop(self, numbers: Collection[int], why: str, *, more: int = 0, by_peer: bool = False) -> None:
+        """Drops values with these numbers, and so many more that have none yet."""
+        count = len(numbers) + more
         if count:
-            self.dropped += count
-            if by_peer:
-                self.untold += count
-            logger.warning("channel %r: %d values dropped: %s", self.name, count, reason)
-            for sync in self._syncs:
-                covered = sync.orders & (of or set())
-                sync.orders -= covered
-                sync.dropped += len(covered)
+            logger.warning("channel %r: %d values dropped: %s", self.name, count, why)
+            self._waits.drop(count, numbers, by_peer=by_peer)
 
     # Drain, sync, statistics
 
-    @property
-    def sender_closed(self) -> bool:
-        """Whether the program has closed its end, so that what is in the channel is all there will be."""
-        if self.finished:
-            return True
-        return self._memory is not None and self._memory.statistics().open_send_channels == 0
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing is left on the way, as far as can be seen while the pump is not inside `receive`."""
-        return self._hands_empty and not self._in_local_end()
-
-    @property
-    def _hands_empty(self) -> bool:
-        """Whether all that was taken is acknowledged."""
-        return not self._taken and self.dealer.idle
-
-    def _in_local_end(self) -> int:
-        """How many values are in the local end, and in the hands of blocked senders."""
-        if self._memory is None or self._closed_memory or self.finished:
-            return 0
-        statistics = self._memory.statistics()
-        return statistics.current_buffer_used + statistics.tasks_waiting_send
-
-    def look_around(self) -> None:
+    def _look(self) -> None:
         """Ends the drains that wait, if nothing is left. Only for when the pump is not inside `receive`."""
-        if self._drains and self.settled:
-            for drain in self._drains:
-                drain.set()
+        if self._waits.draining and self.delivered:
+            self._waits.drained()
 
-    def nudge(self) -> None:
-        """Has someone look around: the pump, if it is inside `receive`."""
-        if self._drains and self._hands_empty:
-            if self._receiving and self._memory is not None:
+    def _look_or_ask(self) -> None:
+        """The same at any time: has the pump come out of `receive` to look."""
+        if self._nothing_taken:
+            if self._intake.receiving and self._intake.in_memory:
                 self._attention.cancel()
             else:
-                self.look_around()
+                self._look()
+
+    def _only_blocked_senders_left(self) -> bool:
+        intake = self._intake
+        return bool(not intake.receiving and self._nothing_taken and not intake.buffered and intake.blocked)
 
     async def drain(self) -> None:
         """Waits until all that is sent into the channel, before and meanwhile, is acknowledged."""
-        before = self.dropped - self.untold
-        done = trio.Event()
-        self._drains.append(done)
-        try:
-            self.nudge()
-            while not done.is_set():
-                # A blocked sender that is cancelled makes no event; so while nothing else is left, look now and then.
-                blocked = not self._receiving and self._hands_empty
-                with trio.move_on_after(0.05 if blocked else math.inf):
-                    await done.wait()
-                self.nudge()
-        finally:
-            self._drains.remove(done)
-        count = self.dropped - before
-        if count:
-            self.untold = 0
-            raise values_dropped(self.name, count)
+        await self._waits.drain(self._look_or_ask, self._only_blocked_senders_left)
 
     async def sync(self) -> None:
         """Waits until what peers hold now is acknowledged, by them or by those it is handed on to."""
-        targets = {link: link.window.sent for link in self.links if link.window.unacknowledged}
-        sync = _Sync(targets)
-        self._syncs.append(sync)
-        try:
-            while (sync.targets or sync.orders) and not sync.lost:
-                await sync.changed.wait()
-                sync.changed = trio.Event()
-        finally:
-            self._syncs.remove(sync)
-        if sync.lost:
-            raise ConnectionLostError(
-                f"{self.name}: expected every peer to acknowledge, got one whose connection was lost", channel=self.name
-            )
-        if sync.dropped:
-            self.untold = max(0, self.untold - sync.dropped)
-            raise values_dropped(self.name, sync.dropped)
+        await self._waits.sync(self.links)
+
+    @property
+    def dropped(self) -> int:
+        """How many values were dropped."""
+        return self._waits.dropped
+
+    @property
+    def unreported_drops(self) -> int:
+        """How many values peers have dropped that no drain has told yet."""
+        return self._waits.unreported_drops
+
+    @property
+    def waiting(self) -> int:
+        """How many values are in the local end, in a blocked `send`, or came back."""
+        intake = self._intake
+        return intake.buffered + intake.blocked + len(intake.taken) + self._dealer.waiting
 
     def statistics(self) -> ChannelStatistics:
-        dealer = self.dealer
+        dealer = self._dealer
         return ChannelStatistics(
             direction=Direction.SEND,
             value_type=str(self.codec.schema),
             peers=len(self.links),
             sent=dealer.sent,
-            acknowledged=dealer.acknowledged,
+            acknowledged=dealer.acknowledged_count,
             unacknowledged=dealer.unacknowledged,
-            waiting=self._in_local_end() + len(self._taken) + len(dealer.waiting),
+            waiting=self.waiting,
             redelivered=dealer.redelivered,
             dropped=self.dropped,
             bytes_sent=dealer.bytes_sent,
         )
-
-
-def values_dropped(name: str, count: int) -> ValuesDroppedError:
-    """For a drain or sync that covered values which were dropped."""
-    message = f"{name}: expected every value to be delivered, got {count} dropped"
-    return ValuesDroppedError(message, channel=name, count=count)

@@ -4,6 +4,9 @@ An acknowledgement that the sender may need for its credit goes at once; one tha
 turns of the scheduler. But one for every value would cost as much as the values do. So while more is being delivered,
 and for a program that answers what it gets (its answers tell the peer more than an acknowledgement could), they are
 gathered for `DELAY`.
+
+A value that was handed to a waiting task may only be told of when that task has run (`ReceiveWindow.confirmed`). In a
+stream the deliverer's own steps confirm it, at no cost; for the last values the task here lets the scheduler turn.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ from collections.abc import Callable
 import trio
 
 from .._protocol.session import Session
+from .._protocol.window import ReceiveWindow
 
 __all__ = ["Acknowledger"]
 
 DELAY = 0.002  # seconds
 TURNS = 3  # of the scheduler: a value wakes its receiver, that sends an answer, and the pump takes it
+TURNS_TO_CONFIRM = 2  # a value is handed to a task in one turn, and the task runs in the next
 
 
 class Acknowledger:
@@ -26,41 +31,61 @@ class Acknowledger:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._work = trio.lowlevel.ParkingLot()
-        self._may_wait = False  # what is to be acknowledged now
-        self._sleeping = False
-        self._answered = False  # the program has sent something since there is something to acknowledge
+        self._delay: trio.CancelScope | None = None  # while acknowledgements are being gathered
+        self._may_wait = False  # whether pending acknowledgements may be delayed
+        self._answered = False  # the program has sent something since the oldest pending acknowledgement
         self._program_answers = False  # it did so the last time
 
     def sent(self) -> None:
         """The program has sent something."""
         self._answered = True
 
-    def delivered(self, channel_id: int, *, now: bool, last: bool) -> bool:
-        """Something was delivered. Whether the session has something to say at once.
-
-        `now`: the sender may need to know; `last`: there is nothing more to deliver.
-        """
+    def delivered(self, channel_id: int, window: ReceiveWindow, *, last: bool) -> bool:
+        """Something was delivered; `last`: there is nothing more to deliver. Whether there is something to say now."""
         self._session.acknowledge(channel_id)
         may_wait = self._program_answers or not last
-        if now or (self._sleeping and not may_wait):
+        due = window.ack_due
+        if window.confirmed < window.delivered:
+            self._wake(may_wait=may_wait and not window.confirmation_due)
+        elif not due and (may_wait or self._delay is None):
+            self._wake(may_wait=may_wait)
+        else:
+            due = True
+        if due:
             self._session.hurry()
-            return True
+        return due
+
+    def closed(self) -> None:
+        """A last word may wait for its values to be confirmed."""
+        if self._session.has_undue:
+            self._wake(may_wait=False)
+
+    def _wake(self, *, may_wait: bool) -> None:
         self._may_wait = may_wait
         self._work.unpark()
-        return False
+        if not may_wait and self._delay is not None:
+            self._delay.cancel()
 
     async def run(self, flush: Callable[[], None]) -> None:
         """Has the acknowledgements that did not go at once written by `flush`."""
         while True:
-            await self._work.park()
+            if not self._session.has_undue:
+                await self._work.park()
             self._answered = False
+            turns = TURNS
             if self._may_wait:
-                self._sleeping = True
-                await trio.sleep(DELAY)
-                self._sleeping = False
-            else:
-                for _ in range(TURNS):
-                    await trio.lowlevel.cancel_shielded_checkpoint()
+                await self._gather()
+                turns = 0
+            handed_over = [(window, window.delivered) for window in self._session.unconfirmed]
+            for _ in range(max(turns, TURNS_TO_CONFIRM) if handed_over else turns):
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            for window, count in handed_over:
+                window.confirm(count)
             self._program_answers = self._answered
             self._session.hurry()
             flush()
+
+    async def _gather(self) -> None:
+        with trio.CancelScope(deadline=trio.current_time() + DELAY) as self._delay:
+            await trio.sleep_forever()
+        self._delay = None

@@ -1,122 +1,186 @@
-"""The peers of one outgoing channel, and which of them gets the next values.
+"""Links over the network: a channel of the session, as the channels of this process see it through their ports.
 
-The rule is: of the peers with credit, the one with the fewest unacknowledged values. With one peer there is nothing to
-choose. With a thousand, looking at all of them for each run of values would cost more than sending, so they stand in a
-heap by that count. An entry is valid while its peer's count is still the same; every change pushes a new one, and what
-has become invalid is thrown away when it comes up.
+An importer's link exists from the moment in which the exporter accepts, and what comes on it is kept, until the task
+that asked takes it and attaches it to a channel. So taking the answer and binding the end are one step of that task,
+and a task that was cancelled in between leaves nothing behind.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
+from .._batch import Batch
 from .._errors import Code
-from .._protocol.window import Batch
-from .connection import Connection
+from .._ports import ReceivingChannel, ReceivingLink, SendingChannel, SendingLink
+from .._protocol.session import Session
+from .._protocol.window import ReceiveWindow
 
-__all__ = ["SendLink", "SendLinks"]
+__all__ = ["Link", "ReceiveLink", "SendLink"]
 
 
-class Sender(Protocol):
-    """What a peer's link tells its channel."""
+class PeerOfLinks(Protocol):
+    """What links need of their peer. None of its methods waits, and none does anything once the peer is lost."""
 
-    def acknowledged_by(self, link: SendLink, count: int) -> None: ...
-    def detach(self, link: SendLink, code: Code | None, message: str) -> None: ...
+    @property
+    def session(self) -> Session: ...
+
+    def send(self, channel_id: int, batch: Batch) -> None: ...
+    def acknowledge(self, channel_id: int, window: ReceiveWindow, *, last: bool) -> None: ...
+    def close(self, channel_id: int, code: Code, message: str = "") -> None: ...
+    def unbind(self, channel_id: int) -> None: ...
+
+
+class _NoChannelYet:
+    """Stands where the channel will, and keeps what it is to be told."""
+
+    def __init__(self) -> None:
+        self._kept: list[Callable[[Any], None]] = []
+
+    def acknowledged(self, link: SendingLink, count: int) -> None:
+        self._kept.append(lambda channel: channel.acknowledged(link, count))
+
+    def link_closed(self, link: SendingLink, code: Code | None, message: str) -> None:
+        self._kept.append(lambda channel: channel.link_closed(link, code, message))
+
+    def arrived(self, link: ReceivingLink, payload: bytes) -> None:
+        self._kept.append(lambda channel: channel.arrived(link, payload))
+
+    def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
+        self._kept.append(lambda channel: channel.sender_left(link, code, message))
+
+    def tell(self, channel: Any) -> None:
+        for tell in self._kept:
+            tell(channel)
 
 
 class SendLink:
     """One peer that is bound to an outgoing channel."""
 
-    def __init__(self, outgoing: Sender, connection: Connection, channel_id: int) -> None:
-        self.connection = connection
+    def __init__(self, peer: PeerOfLinks, channel_id: int) -> None:
         self.id = channel_id
-        self.window = connection.session.sender(channel_id)
         self.closing = False
-        self._refusal: tuple[Code, str] | None = None
-        self._outgoing = outgoing
-        connection.bindings[channel_id] = self
+        self._peer = peer
+        self._window = peer.session.sender(channel_id)
+        self._refusal: tuple[Code, str] | None = None  # why this side gave the peer up
+        self._early = _NoChannelYet()
+        self._channel: SendingChannel = self._early
+
+    def attach(self, channel: SendingChannel) -> None:
+        """Tells this channel what comes, and what has come."""
+        self._channel = channel
+        self._early.tell(channel)
+
+    # As the port `SendingLink` says
 
     @property
-    def ready(self) -> bool:
-        """Whether it may get values now."""
-        return not self.closing and self.window.credit > 0
+    def window(self) -> int:
+        return self._window.window
+
+    @property
+    def sent(self) -> int:
+        return self._window.sent
+
+    @property
+    def acknowledged(self) -> int:
+        return self._window.acknowledged
+
+    @property
+    def unacknowledged(self) -> int:
+        return self._window.sent - self._window.acknowledged
+
+    @property
+    def credit(self) -> int:
+        return 0 if self.closing else self._window.credit
+
+    @property
+    def max_value_size(self) -> int:
+        return self._peer.session.max_value_size
+
+    def fits(self, size: int, count: int) -> bool:
+        return self._window.fits(size, count)
 
     def send(self, batch: Batch) -> None:
-        self.connection.send(self.id, batch)
+        self._peer.send(self.id, batch)
+
+    def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
+        return self._window.unacknowledged_batches()
 
     def close(self, code: Code, message: str = "") -> None:
-        """Nothing more will come. The peer has the last word."""
         if not self.closing:
             self.closing = True
             if code is Code.LIMIT:
                 self._refusal = code, message
-            if not self.connection.lost:
-                self.connection.session.close(self.id, code, message)
-                self.connection.flush()
+            self._peer.close(self.id, code, message)
 
-    def on_values(self, payload: bytes, count: int) -> None:
-        raise AssertionError("a sender receives no values")
+    # What the peer does
 
     def on_acknowledged(self, count: int) -> None:
-        self._outgoing.acknowledged_by(self, count)
+        self._channel.acknowledged(self, count)
 
     def on_closed(self, code: Code, message: str, count: int) -> None:
         self.closing = True
-        self.connection.bindings.pop(self.id, None)
-        self._outgoing.acknowledged_by(self, count)
-        self._outgoing.detach(self, *(self._refusal or (code, message)))
+        self._peer.unbind(self.id)
+        self._channel.acknowledged(self, count)
+        self._channel.link_closed(self, *(self._refusal or (code, message)))
 
     def on_lost(self) -> None:
         self.closing = True
-        self._outgoing.detach(self, None, "the connection was lost")
+        self._channel.link_closed(self, None, "the connection was lost")
 
 
-class SendLinks:
-    """All peers of a channel."""
+class ReceiveLink:
+    """One peer that sends into an incoming channel."""
 
-    def __init__(self) -> None:
-        self._links: dict[SendLink, int | None] = {}  # with the count of its valid entry in the heap, if it has one
-        self._heap: list[tuple[int, int, SendLink]] = []
-        self._entries = 0  # ever made: of equal counts, the one that has waited longest is first
+    def __init__(self, peer: PeerOfLinks, channel_id: int) -> None:
+        self.id = channel_id
+        self._peer = peer
+        self._window = peer.session.receiver(channel_id)
+        self._early = _NoChannelYet()
+        self._channel: ReceivingChannel = self._early
 
-    def __len__(self) -> int:
-        return len(self._links)
+    def attach(self, channel: ReceivingChannel, *, unbuffered: bool) -> None:
+        """Tells this channel what comes, and what has come.
 
-    def __iter__(self) -> Iterator[SendLink]:
-        return iter(self._links)
+        `unbuffered`: what it delivers is in the hands of tasks, which have to run before the peer is told.
+        """
+        self._channel = channel
+        self._window.unbuffered = unbuffered
+        self._early.tell(channel)
 
-    def add(self, link: SendLink) -> None:
-        self._links[link] = None
-        self.changed(link)
+    # As the port `ReceivingLink` says
 
-    def remove(self, link: SendLink) -> None:
-        del self._links[link]
+    @property
+    def undelivered(self) -> int:
+        return self._window.received - self._window.delivered
 
-    def changed(self, link: SendLink) -> None:
-        """Its credit or its count of unacknowledged values is another."""
-        count = link.window.unacknowledged
-        if link.ready and self._links.get(link) != count:
-            self._links[link] = count
-            self._entries += 1
-            heapq.heappush(self._heap, (count, self._entries, link))
+    @property
+    def exhausted(self) -> bool:
+        return self._window.exhausted
 
-    def next(self) -> SendLink | None:
-        """The peer that gets the next values, if one has credit."""
-        while self._heap:
-            count, _, link = self._heap[0]
-            if self._links.get(link) == count:
-                if link.ready and link.window.unacknowledged == count:
-                    return link
-                self._links[link] = None
-            heapq.heappop(self._heap)
-        return None
+    def delivered(self, count: int, *, last: bool, waited: bool) -> None:
+        window = self._window
+        if waited and window.unbuffered:
+            window.step()
+        window.deliver(count)
+        # Not each delivery needs a word: one that is pending will tell of this one, too.
+        if last or not window.ack_pending or window.ack_due or (window.unbuffered and window.confirmation_due):
+            self._peer.acknowledge(self.id, window, last=last)
 
-    def next_for(self, size: int) -> SendLink | None:
-        """The peer that gets the next value, of that many bytes: for a large one, one with room for it."""
-        link = self.next()
-        if link is None or link.window.fits(size, 1):
-            return link
-        fitting = (link for link in self._links if link.ready and link.window.fits(size, 1))
-        return min(fitting, key=lambda link: link.window.unacknowledged, default=None)
+    def close(self, code: Code, message: str = "") -> None:
+        self._peer.unbind(self.id)
+        self._peer.close(self.id, code, message)
+
+    # What the peer does
+
+    def on_values(self, payload: bytes) -> None:
+        self._channel.arrived(self, payload)
+
+    def on_closed(self, code: Code, message: str, _count: int) -> None:
+        self._channel.sender_left(self, code, message)
+
+    def on_lost(self) -> None:
+        self._channel.sender_left(self, None, "the connection was lost")
+
+
+Link = SendLink | ReceiveLink

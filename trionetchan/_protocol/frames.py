@@ -16,13 +16,12 @@ import attrs
 
 from .._cbor import ARRAY, BYTES, MAP, TEXT, UINT, Buffer, head, read_head, skip
 from .._errors import Code, ProtocolError, printable
+from .._limits import MAX_NAME_SIZE, MAX_SCHEMA_SIZE
 
 __all__ = [
     "DATA_OVERHEAD",
     "MAGIC",
     "MAX_COUNT",
-    "MAX_NAME",
-    "MAX_SCHEMA",
     "VERSION",
     "Accept",
     "Ack",
@@ -39,13 +38,12 @@ __all__ = [
     "data_head",
     "decode",
     "encode",
+    "kind_name",
 ]
 
 MAGIC = b"\xd9\xd9\xf7"
 VERSION = 1
 
-MAX_NAME = 255  # bytes of UTF-8
-MAX_SCHEMA = 32 * 2**10
 MAX_MESSAGE = 2**10  # characters
 MAX_COUNT = 2**62  # of any integer on the wire: sums of two stay below 2^63 in any language
 FRAGMENT = 16 * 2**10  # bytes of an incomplete DATA frame that are passed on at once
@@ -110,8 +108,8 @@ def _write_bytes(value: bytes) -> bytes:
 
 def _read_schema(data: Buffer, position: int) -> tuple[bytes, int]:
     value, end = _read_bytes(data, position)
-    if len(value) > MAX_SCHEMA:
-        raise ProtocolError(f"expected a schema of at most {MAX_SCHEMA} bytes, got {len(value)}")
+    if len(value) > MAX_SCHEMA_SIZE:
+        raise ProtocolError(f"expected a schema of at most {MAX_SCHEMA_SIZE} bytes, got {len(value)}")
     return bytes(value), end
 
 
@@ -134,8 +132,10 @@ def _write_text(value: str) -> bytes:
 
 def _read_name(data: Buffer, position: int) -> tuple[str, int]:
     name, end = _read_text(data, position)
-    if not name or len(name.encode()) > MAX_NAME or not name.isprintable():
-        raise ProtocolError(f"expected a channel name of 1 to {MAX_NAME} printable bytes, got {printable(name, 40)!r}")
+    if not name or len(name.encode()) > MAX_NAME_SIZE or not name.isprintable():
+        raise ProtocolError(
+            f"expected a channel name of 1 to {MAX_NAME_SIZE} printable bytes, got {printable(name, 40)!r}"
+        )
     return name, end
 
 
@@ -321,6 +321,11 @@ _KINDS: dict[int, type[Frame]] = {
 }
 
 
+def kind_name(frame: Frame) -> str:
+    """As the specification writes it: `DATA`."""
+    return type(frame).__name__.upper()
+
+
 def encode(frame: Frame) -> bytes:
     """The frame's bytes, length prefix included."""
     body = head(ARRAY, len(frame.FIELDS) + 1) + head(UINT, frame.KIND)
@@ -384,12 +389,10 @@ class FrameCutter:
             self._buffer.clear()
         position = 0
         if not self._started:
-            if chunk[: len(MAGIC)] != MAGIC[: len(chunk)]:
-                raise ProtocolError(f"expected a stream that starts with {MAGIC!r}, got {chunk[:16]!r}")
-            if len(chunk) < len(MAGIC):
+            self._check_start(chunk)
+            if not self._started:
                 self._buffer += chunk
                 return
-            self._started = True
             position = len(MAGIC)
         view = memoryview(chunk)
         end = len(chunk)
@@ -420,6 +423,13 @@ class FrameCutter:
         if position < end:
             self._buffer += view[position:]
 
+    def _check_start(self, chunk: bytes | bytearray) -> None:
+        """The stream starts with the magic bytes, as far as they have come."""
+        if chunk[: len(MAGIC)] != MAGIC[: len(chunk)]:
+            hint = ": the other side uses TLS, and this side does not (`ssl_context=`)" if _is_tls(chunk) else ""
+            raise ProtocolError(f"expected a stream that starts with {MAGIC!r}, got {bytes(chunk[:16])!r}{hint}")
+        self._started = len(chunk) >= len(MAGIC)
+
     def _begin(self, frame: memoryview, size: int) -> Data | None:
         """What has come of a frame of `size` bytes, if it is DATA as this version sends it."""
         try:
@@ -436,3 +446,8 @@ class FrameCutter:
         self._data = Data(channel, first, more, b"")
         self._missing = size - len(frame)
         return attrs.evolve(self._data, more=True, payload=frame[position:])
+
+
+def _is_tls(data: Buffer) -> bool:
+    """Whether a stream starts as TLS does: with a handshake or an alert."""
+    return bytes(data[:2]) in (b"\x16\x03", b"\x15\x03")

@@ -1,75 +1,69 @@
-"""One side of a session: frames in, events out; commands in, bytes out. No I/O, no clock, no trio.
+"""The channels between two sides: frames in, events out; commands in, frames out. No I/O, no clock, no trio.
 
-Feed what arrives to `receive_data` and handle the events it returns; give commands; send whatever `data_to_send` has.
-Both sides send a hello first, without waiting. Then an importer binds names to channel ids, which it counts up from 0;
-an id that is below the highest one seen and is not open any more was closed.
+A session knows nothing of streams: a `Wire` cuts frames out of one for it, and writes what is in its `outbox`. An
+importer binds names to channel ids, which it counts up from 0; an id that is below the highest one seen and is not open
+any more was closed.
 
-How a channel stands here is one `State`. The table below says which frames of the peer it may take:
+How a channel stands here is one `State`. Frames of the peer (in capitals) and commands of this side move it on:
 
-    importer   REQUESTED ──ACCEPT──► SENDING | RECEIVING          REQUESTED ──REJECT──► closed
-    exporter   ASKED ──accept()──► SENDING | RECEIVING            ASKED ──reject(), CLOSE──► closed
-    sender     SENDING ──close()──► SENT ──CLOSE──► closed        SENDING ──CLOSE──► closed
-    receiver   RECEIVING ──CLOSE──► SETTLING ──close()──► closed  RECEIVING ──close()──► closed
+    state       event           next state    what happens
+    REQUESTED   ACCEPT          BOUND         the exporter agrees to what this importer asked for
+    REQUESTED   REJECT          CLOSED        it refuses
+    REQUESTED   close           CLOSED        this importer gives up before there is an answer
+    ASKED       accept          BOUND         this exporter agrees to what the importer asks for
+    ASKED       reject          CLOSED        it refuses
+    ASKED       CLOSE           CLOSED        the importer gives up before there is an answer
+    SENDING     ACK             SENDING       values are acknowledged, and more are allowed
+    SENDING     close           SENT          nothing more will be sent; what is queued is still written
+    SENDING     CLOSE           CLOSED        the receiver's last word
+    SENT        ACK             SENT          values are acknowledged
+    SENT        CLOSE           CLOSED        the receiver's last word
+    RECEIVING   DATA            RECEIVING     values arrive
+    RECEIVING   CLOSE           SETTLING      nothing more will come; what has arrived is delivered or dropped
+    RECEIVING   close           LAST_WORD     the receiver's last word is to be said
+    SETTLING    close           LAST_WORD     the same
+    LAST_WORD   (told)          CLOSED        it is said once all that it counts is confirmed
+    CLOSED      (any)           CLOSED        late frames of a closed channel are ignored
+
+BOUND is SENDING or RECEIVING, as the channel's direction says. SETTLING ignores a second CLOSE; LAST_WORD ignores DATA
+and CLOSE. What the table does not list breaks the protocol and is a `ProtocolError`. The class ends with the same table
+in code.
 
 The receiver always has the last word: its CLOSE carries the final count of delivered values. A sender's CLOSE only says
-that nothing more will come, and how much there was. Frames for a closed channel were on the way when it closed, and are
-ignored. Whatever the table does not list breaks the protocol: the session says goodbye with the reason, reports
-`Violated`, and takes nothing more.
+that nothing more will come, and how much there was.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
 
+from .._batch import Batch
 from .._errors import Code, ProtocolError
 from .._limits import Limits
-from .events import (
-    Accepted,
-    Acknowledged,
-    Closed,
-    Event,
-    Greeted,
-    ImportRequested,
-    PeerLeft,
-    Rejected,
-    ValuesReceived,
-    Violated,
-)
-from .frames import (
-    DATA_OVERHEAD,
-    MAGIC,
-    VERSION,
-    Accept,
-    Ack,
-    Close,
-    Data,
-    Frame,
-    FrameCutter,
-    Goodbye,
-    Hello,
-    Import,
-    Ping,
-    Pong,
-    Reject,
-    data_head,
-    encode,
-)
-from .window import Batch, ReceiveWindow, SendWindow
+from .events import Accepted, Acknowledged, Closed, Event, ImportRequested, Rejected, ValuesReceived
+from .frames import Accept, Ack, Close, Data, Frame, Import, Reject, kind_name
+from .outbox import Outbox, Piece, Writing
+from .window import ReceiveWindow, SendWindow
 
-__all__ = ["Role", "Session", "State"]
+__all__ = ["MAX_ANSWERS", "Role", "Session", "State"]
 
-FRAME_SIZE = 128 * 2**10  # bytes of the largest frame that is sent
 MAX_ANSWERS = 10_000  # frames owed to a peer that does not read them
+LEAST_FRAME_SIZE = 64 * 2**10  # what every peer reads
 
 
 class Role(enum.Enum):
+    """Which side of a session this is."""
+
     EXPORTER = "exporter"
     IMPORTER = "importer"
+
+    @property
+    def other(self) -> Role:
+        return Role.IMPORTER if self is Role.EXPORTER else Role.EXPORTER
 
 
 class State(enum.Enum):
@@ -81,59 +75,68 @@ class State(enum.Enum):
     SENT = "sent"
     RECEIVING = "receiving"
     SETTLING = "settling"
+    LAST_WORD = "closing"
     CLOSED = "closed"
 
     __hash__ = object.__hash__  # Enum's own is a Python function, and a state is looked up for each frame
 
 
+class Command(enum.Enum):
+    """What this side does with a channel that moves it on."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    CLOSE = "close"
+
+
+SENDER_CODES = frozenset({Code.FINISHED, Code.HUNG_UP, Code.LIMIT})
+RECEIVER_CODES = frozenset({Code.FINISHED, Code.HUNG_UP, Code.RECEIVER_GONE, Code.VALUE_REFUSED, Code.COUNT_REACHED})
+
+
 @attrs.define(eq=False)
 class _Channel:
-    """A channel that is not closed. Before it is bound `sender` and `receiver` are both None."""
+    """A channel that is not closed. It has one of the two halves once it is bound."""
 
     id: int
     state: State
     sends: bool
     window: int
     count: int | None
-    sender: SendWindow | None = None
+    writing: Writing | None = None
     receiver: ReceiveWindow | None = None
-    close: tuple[Code, str] | None = None  # a sender's, to be written behind its data
-    ready: bool = False  # whether it has its place among those that are written in turn
+    last_word: tuple[Code, str] = (Code.FINISHED, "")
+
+    @property
+    def sender(self) -> SendWindow:
+        assert self.writing is not None
+        return self.writing.window
+
+
+_BOUND = None
+_Step = tuple[Callable[[Any, Any, Any], Event | None] | None, State | None]
 
 
 class Session:
-    """One side of a session. A broken promise of the peer is an event, a wrong call of this side is a `KeyError`."""
+    """One side of a session.
+
+    A broken promise of the peer is a `ProtocolError`, a wrong call of this side a `KeyError`. It is long because each
+    frame and each command has its method, and the table that says when stands with them.
+    """
 
     def __init__(self, role: Role, limits: Limits) -> None:
         self.role = role
+        self.outbox = Outbox()
         self._limits = limits
-        self._session_frames = self._SESSION_FRAMES[role]
-        self._cutter = FrameCutter(limits.max_frame_size)
         self._channels: dict[int, _Channel] = {}
+        self._unsaid: dict[int, _Channel] = {}  # those in LAST_WORD
         self._next_id = 0
         self._peer: dict[str, int] | None = None  # the parameters of its hello
-        self._events: deque[Event] = deque()
-        self.ended = False  # nothing more is taken from the peer
-        self._goodbye: Goodbye | None = None
-        self.gone = False  # the goodbye has been handed out: nothing more will come
-        # Written in this order; a channel has at most one place in each of the last two.
-        self._control: list[bytes] = [MAGIC, encode(Hello(VERSION, self._parameters()))]
-        self._pong: Pong | None = None
-        self._acks: dict[int, ReceiveWindow] = {}
-        self._hurried = False
-        self._ready: deque[_Channel] = deque()
-
-    def _parameters(self) -> dict[str, int]:
-        limits = self._limits
-        return {
-            "frame": limits.max_frame_size,
-            "value": limits.max_value_size,
-            "buffer": limits.max_buffered_bytes,
-            "keepalive": int(min(limits.keepalive, 1e9) * 1000),
-            "resume": 0,
-        }
 
     # What the peer has said of itself
+
+    def greet(self, parameters: dict[str, int]) -> None:
+        """The peer's hello has arrived."""
+        self._peer = parameters
 
     @property
     def greeted(self) -> bool:
@@ -153,7 +156,7 @@ class Session:
         channel = _Channel(self._next_id, State.REQUESTED, not receives, self._clamp(window), count)
         self._next_id += 1
         self._channels[channel.id] = channel
-        self._control.append(encode(Import(channel.id, name, receives, channel.window, count, schema)))
+        self.outbox.say(Import(channel.id, name, receives, channel.window, count, schema))
         return channel.id
 
     def accept(self, channel_id: int, *, window: int, schema: bytes) -> None:
@@ -161,19 +164,18 @@ class Session:
         channel = self._channels[channel_id]
         own = self._clamp(window)
         # The smaller of the two sides' windows counts: a receiver grants no more, a sender uses no more.
-        self._control.append(encode(Accept(channel_id, own, schema)))
-        self._bind(channel, min(own, channel.window))
+        self.outbox.say(Accept(channel_id, own, schema))
+        self._open(channel, min(own, channel.window))
+        self._command(channel, Command.ACCEPT)
 
     def reject(self, channel_id: int, code: Code, message: str) -> None:
         """Refuses an import."""
-        del self._channels[channel_id]
-        self._control.append(encode(Reject(channel_id, code, message)))
+        self._command(self._channels[channel_id], Command.REJECT)
+        self.outbox.say(Reject(channel_id, code, message))
 
     def sender(self, channel_id: int) -> SendWindow:
         """The window of a bound channel that sends from here."""
-        window = self._channels[channel_id].sender
-        assert window is not None
-        return window
+        return self._channels[channel_id].sender
 
     def receiver(self, channel_id: int) -> ReceiveWindow:
         """The window of a bound channel that receives here."""
@@ -184,20 +186,31 @@ class Session:
     def send(self, channel_id: int, batch: Batch) -> None:
         """Queues a batch, for which there is credit."""
         channel = self._channels[channel_id]
-        assert channel.sender is not None
         assert channel.state is State.SENDING
-        channel.sender.send(batch)
-        self._make_ready(channel)
+        assert channel.writing is not None
+        channel.writing.window.send(batch)
+        self.outbox.get_in_line(channel.writing)
 
     def acknowledge(self, channel_id: int) -> None:
         """The sender is to be told, after `hurry`, what has been delivered, and granted what that frees."""
-        receiver = self._channels[channel_id].receiver
-        assert receiver is not None
-        self._acks[channel_id] = receiver
+        self.outbox.acknowledge(channel_id, self.receiver(channel_id))
 
     def hurry(self) -> None:
-        """Acknowledgements are due now."""
-        self._hurried = bool(self._acks)
+        """Acknowledgements, and last words that wait for a confirmation, are due now: as far as it is confirmed."""
+        for channel in list(self._unsaid.values()):
+            self._say_last_word(channel)
+        self.outbox.hurry()
+
+    @property
+    def has_undue(self) -> bool:
+        """Whether the peer is to be told of deliveries, and it is not due yet or not confirmed."""
+        return bool(self._unsaid) or self.outbox.has_undue
+
+    @property
+    def unconfirmed(self) -> list[ReceiveWindow]:
+        """The windows with delivered values that the sender is to be told of, and that are not confirmed yet."""
+        closing = [channel.receiver for channel in self._unsaid.values() if channel.receiver is not None]
+        return [window for window in [*self.outbox.unacknowledged, *closing] if window.confirmed < window.delivered]
 
     def close(self, channel_id: int, code: Code, message: str = "") -> None:
         """Closes this side of the channel; a channel that is closed already stays so.
@@ -206,271 +219,187 @@ class Session:
         wire yet. An import without an answer is withdrawn.
         """
         channel = self._channels.get(channel_id)
-        if channel is None or channel.state is State.SENT:
+        if channel is None or channel.state in (State.SENT, State.LAST_WORD):
             return
-        if channel.sender is not None:
-            if code in (Code.HUNG_UP, Code.WITHDRAWN):
-                channel.sender.discard_unwritten()
-            channel.close = (code, message)
-            channel.state = State.SENT
-            self._make_ready(channel)
+        self._command(channel, Command.CLOSE)
+        if channel.writing is None:
+            channel.last_word = (code, message)
+            self.outbox.no_acknowledgement(channel_id)
+            self._say_last_word(channel)
             return
-        assert channel.state is not State.ASKED  # that is what `reject` is for
-        del self._channels[channel_id]
-        self._acks.pop(channel_id, None)
-        delivered = 0 if channel.receiver is None else channel.receiver.delivered
-        self._control.append(encode(Close(channel_id, delivered, code, message)))
+        if code in (Code.HUNG_UP, Code.WITHDRAWN):
+            channel.writing.window.discard_unwritten()
+        channel.writing.close = (code, message)
+        self.outbox.get_in_line(channel.writing)
 
-    def ping(self, token: int) -> None:
-        """Asks for a sign of life."""
-        self._control.append(encode(Ping(token)))
+    def conclude(self) -> None:
+        """Nothing more is taken from the peer: what there is to tell it is due now, confirmed or not."""
+        for window in self.unconfirmed:
+            window.confirm(window.delivered)
+        self.hurry()
 
-    def leave(self, code: Code, message: str = "") -> None:
-        """Says goodbye, behind all that is queued. Nothing is taken from the peer any more."""
-        if not self.ended:
-            self.ended = True
-            self.hurry()
-            self._goodbye = Goodbye(code, message)
+    def data_to_send(self, size: int) -> list[Piece]:
+        """The next pieces of frames to send, about `size` bytes in all."""
+        return self.outbox.data_to_send(size, LEAST_FRAME_SIZE if self._peer is None else self._peer["frame"])
 
-    # Bytes out
+    # Frames of the peer
 
-    @property
-    def must_answer(self) -> bool:
-        """Whether there is something to say that does not wait."""
-        if self.gone:
-            return False
-        return bool(self._ready or self._hurried or self._control or self._pong or self._goodbye)
-
-    def data_to_send(self, size: int = FRAME_SIZE) -> list[bytes | memoryview]:
-        """The next pieces to send, in order, about `size` bytes in all; none when there is nothing to say."""
-        if self.gone:
-            return []
-        pieces: list[bytes | memoryview] = list(self._control)
-        self._control.clear()
-        if self._pong is not None:
-            pieces.append(encode(self._pong))
-            self._pong = None
-        if self._hurried:
-            for channel_id, receiver in self._acks.items():
-                pieces.append(encode(Ack(channel_id, *receiver.announce())))
-            self._acks.clear()
-            self._hurried = False
-        size -= sum(map(len, pieces))
-        while self._ready and size > 0:
-            channel = self._ready.popleft()
-            assert channel.sender is not None
-            size -= self._write(channel, channel.sender, pieces)
-            channel.ready = channel.close is not None or channel.sender.next_to_write is not None
-            if channel.ready:
-                self._ready.append(channel)
-        if self._goodbye is not None and not self._ready:
-            pieces.append(encode(self._goodbye))
-            self.gone = True
-        return pieces
-
-    def _write(self, channel: _Channel, window: SendWindow, pieces: list[bytes | memoryview]) -> int:
-        """One frame of the channel: data, or the close behind it. Returns its size."""
-        batch = window.next_to_write
-        if batch is None:
-            assert channel.close is not None
-            code, message = channel.close
-            channel.close = None
-            pieces.append(encode(Close(channel.id, window.written, code, message)))
-            return len(pieces[-1])
-        assert self._peer is not None
-        size = batch.size
-        start = batch.offset
-        end = min(size, start + min(self._peer["frame"], FRAME_SIZE) - DATA_OVERHEAD)
-        batch.offset = end
-        pieces.append(data_head(channel.id, batch.first, end < size, end - start))
-        pieces += batch.cut(start, end)
-        if end == size:
-            window.wrote()
-        return end - start + DATA_OVERHEAD
-
-    def _make_ready(self, channel: _Channel) -> None:
-        if not channel.ready:
-            channel.ready = True
-            self._ready.append(channel)
-
-    # Bytes in
-
-    def receive_data(self, data: bytes | bytearray) -> Iterator[Event]:
-        """What these bytes, in whatever chunks they come, bring. Nothing after `PeerLeft` or `Violated`.
-
-        Frames are taken as the iterator goes on: commands given on an event find the state that belongs to it.
-        """
-        if self.ended:
-            return
-        frames = self._cutter.cut(data)
-        while not self.ended:
-            try:
-                frame = next(frames, None)
-                if frame is None:
-                    return
-                self._receive(frame)
-            except ProtocolError as error:
-                self._break_off(Code.PROTOCOL_ERROR, str(error))
-            while self._events:
-                yield self._events.popleft()
-
-    def _receive(self, frame: Frame) -> None:
-        if self._peer is None and not isinstance(frame, Hello | Goodbye):
-            raise ProtocolError(f"expected HELLO first, got {_name(frame)}")
-        on_session = self._session_frames.get(type(frame))
-        if on_session is not None:
-            on_session(self, frame)
-            return
-        channel_id = getattr(frame, "channel", None)
+    def receive(self, frame: Frame) -> Event | None:
+        """What a frame brings, if anything. `ProtocolError` if the peer may not send it now."""
+        if type(frame) is Import:
+            return self._on_import(frame)
+        channel_id: int | None = getattr(frame, "channel", None)
         if channel_id is None or (isinstance(frame, Accept | Reject) and self.role is Role.EXPORTER):
-            raise ProtocolError(f"expected no {_name(frame)} from an {_other(self.role).value}")
+            raise self._unexpected(frame)
         channel = self._channels.get(channel_id)
         if channel is None and channel_id >= self._next_id:
-            raise ProtocolError(f"expected a channel below {self._next_id}, got {_name(frame)} for {channel_id}")
+            raise ProtocolError(
+                f"expected a channel below {self._next_id}, got {kind_name(frame)} for channel {channel_id}"
+            )
         state = State.CLOSED if channel is None else channel.state
-        on_channel = self._CHANNEL_FRAMES[state].get(type(frame))
-        if on_channel is None:
-            raise ProtocolError(f"expected no {_name(frame)} for channel {channel_id}, which is {state.value} here")
-        on_channel(self, channel, frame)
+        step = self._FRAMES[state].get(type(frame))
+        if step is None:
+            raise ProtocolError(f"expected no {kind_name(frame)} for channel {channel_id}, which is {state.value} here")
+        handler, following = step
+        if handler is None or channel is None:
+            return None
+        event = handler(self, channel, frame)
+        self._move(channel, following)
+        return event
 
-    def _on_hello(self, frame: Hello) -> None:
-        if self._peer is not None:
-            raise ProtocolError("expected one HELLO, got a second")
-        if frame.version != VERSION:
-            message = f"expected protocol version {VERSION}, got version {frame.version}"
-            self._break_off(Code.UNSUPPORTED_VERSION, message)
-            return
-        peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0} | frame.parameters
-        for parameter, least in ("frame", 64 * 2**10), ("value", 1), ("buffer", 1):
-            if peer[parameter] < least:
-                raise ProtocolError(f"expected a parameter {parameter!r} of at least {least}, got {peer[parameter]}")
-        self._peer = peer
-        self._events.append(Greeted())
+    def _unexpected(self, frame: Frame) -> ProtocolError:
+        return ProtocolError(f"expected no {kind_name(frame)} from an {self.role.other.value}")
 
-    def _on_import(self, frame: Import) -> None:
+    def _on_import(self, frame: Import) -> ImportRequested | None:
+        if self.role is Role.IMPORTER:
+            raise self._unexpected(frame)
         if frame.channel != self._next_id:
             raise ProtocolError(f"expected the channel id {self._next_id} next, got {frame.channel}")
         if not frame.window:
             raise ProtocolError(f"expected a window of at least 1, got 0, on channel {frame.name!r}")
-        if len(self._control) > MAX_ANSWERS:
-            raise ProtocolError(f"expected a peer that reads, got {len(self._control)} answers that wait for it")
+        if len(self.outbox) > MAX_ANSWERS:
+            raise ProtocolError(f"expected a peer that reads, got {len(self.outbox)} answers that wait for it")
         self._next_id += 1
         if len(self._channels) >= self._limits.max_channels:
             message = f"{frame.name}: expected at most {self._limits.max_channels} channels at a time, got one more"
-            self._control.append(encode(Reject(frame.channel, Code.LIMIT, message)))
-            return
+            self.outbox.say(Reject(frame.channel, Code.LIMIT, message))
+            return None
         channel = _Channel(frame.channel, State.ASKED, frame.receives, self._clamp(frame.window), frame.count)
         self._channels[frame.channel] = channel
-        request = ImportRequested(frame.channel, frame.name, frame.receives, frame.count, frame.schema)
-        self._events.append(request)
+        return ImportRequested(frame.channel, frame.name, frame.receives, frame.count, frame.schema)
 
-    def _on_ping(self, frame: Ping) -> None:
-        self._pong = Pong(frame.token)  # one at a time: a peer that floods is answered once
-
-    def _on_pong(self, _frame: Pong) -> None:
-        """Any byte is a sign of life, and this is nothing more."""
-
-    def _on_goodbye(self, frame: Goodbye) -> None:
-        self._events.append(PeerLeft(frame.code, frame.message))
-        self._ready.clear()
-        self.leave(Code.FINISHED)
-
-    def _on_accept(self, channel: _Channel, frame: Accept) -> None:
+    def _on_accept(self, channel: _Channel, frame: Accept) -> Accepted:
         if not frame.window:
             raise ProtocolError(f"expected a window of at least 1, got 0, on channel {channel.id}")
-        self._bind(channel, min(channel.window, frame.window))
-        self._events.append(Accepted(channel.id, frame.schema))
+        self._open(channel, min(channel.window, frame.window))
+        return Accepted(channel.id, frame.schema)
 
-    def _on_reject(self, channel: _Channel, frame: Reject) -> None:
-        del self._channels[channel.id]
-        self._events.append(Rejected(channel.id, frame.code, frame.message))
+    def _on_reject(self, channel: _Channel, frame: Reject) -> Rejected:
+        return Rejected(channel.id, frame.code, frame.message)
 
-    def _on_withdrawn(self, channel: _Channel, frame: Close) -> None:
-        del self._channels[channel.id]
-        self._events.append(Closed(channel.id, frame.code, frame.message, 0))
+    def _on_withdrawn(self, channel: _Channel, frame: Close) -> Closed:
+        if frame.code is not Code.WITHDRAWN:
+            raise _wrong_code(frame, {Code.WITHDRAWN})
+        return Closed(channel.id, frame.code, frame.message, 0)
 
-    def _on_data(self, channel: _Channel, frame: Data) -> None:
+    def _on_data(self, channel: _Channel, frame: Data) -> ValuesReceived | None:
         assert channel.receiver is not None
         whole = channel.receiver.receive(frame.first, frame.payload, more=frame.more)
-        if whole is not None:
-            self._events.append(ValuesReceived(channel.id, *whole))
+        return None if whole is None else ValuesReceived(channel.id, *whole)
 
-    def _on_ack(self, channel: _Channel, frame: Ack) -> None:
-        assert channel.sender is not None
-        count = channel.sender.acknowledge(frame.delivered, frame.value_limit, frame.byte_limit)
-        self._events.append(Acknowledged(channel.id, count))
+    def _on_ack(self, channel: _Channel, frame: Ack) -> Acknowledged:
+        return Acknowledged(
+            channel.id, channel.sender.acknowledge(frame.delivered, frame.value_limit, frame.byte_limit)
+        )
 
-    def _on_sender_close(self, channel: _Channel, frame: Close) -> None:
+    def _on_sender_close(self, channel: _Channel, frame: Close) -> Closed:
         assert channel.receiver is not None
+        self._check_code(frame, SENDER_CODES)
         if frame.count != channel.receiver.received:
             raise ProtocolError(
                 f"expected the close of channel {channel.id} after {channel.receiver.received} values, "
                 f"got it after {frame.count}"
             )
         channel.receiver.discard_partial()
-        channel.state = State.SETTLING
-        self._events.append(Closed(channel.id, frame.code, frame.message, 0))
+        return Closed(channel.id, frame.code, frame.message, 0)
 
-    def _on_receiver_close(self, channel: _Channel, frame: Close) -> None:
-        assert channel.sender is not None
+    def _on_receiver_close(self, channel: _Channel, frame: Close) -> Closed:
+        self._check_code(frame, RECEIVER_CODES)
+        if frame.code is Code.COUNT_REACHED and frame.count != channel.count:
+            raise ProtocolError(
+                f"expected channel {channel.id} to reach a count of {channel.count}, got its end after {frame.count}"
+            )
+        assert channel.writing is not None
         count = channel.sender.acknowledge(frame.count, 0, 0)
-        del self._channels[channel.id]
-        if channel.ready:
-            self._ready.remove(channel)
-        self._events.append(Closed(channel.id, frame.code, frame.message, count))
-
-    def _on_late(self, _channel: _Channel | None, _frame: Frame) -> None:
-        """On the way when the channel closed."""
+        self.outbox.leave_line(channel.writing)
+        return Closed(channel.id, frame.code, frame.message, count)
 
     # Helpers
 
-    def _break_off(self, code: Code, message: str) -> None:
-        self._events.append(Violated(message))
-        self._ready.clear()
-        self.leave(code, message)
+    def _check_code(self, frame: Close, allowed: frozenset[Code]) -> None:
+        if frame.code not in allowed and not (frame.code is Code.WITHDRAWN and self.role is Role.EXPORTER):
+            raise _wrong_code(frame, allowed)
 
     def _clamp(self, window: int) -> int:
         return max(1, min(window, self._limits.max_window))
 
-    def _bind(self, channel: _Channel, window: int) -> None:
+    def _open(self, channel: _Channel, window: int) -> None:
+        """Gives a channel the half that its direction asks for."""
         assert self._peer is not None
+        limits = self._limits
         if channel.sends:
             granted = window if channel.count is None else min(window, channel.count)
-            channel.sender = SendWindow(window, granted, self._limits.max_buffered_bytes, self._peer["buffer"])
-            channel.state = State.SENDING
+            send_window = SendWindow(window, granted, limits.max_buffered_bytes, self._peer["buffer"])
+            channel.writing = Writing(channel.id, send_window)
         else:
-            limits = self._limits
             channel.receiver = ReceiveWindow(window, limits.max_buffered_bytes, channel.count, limits.max_value_size)
-            channel.state = State.RECEIVING
 
-    # What the peer may send, and when
+    def _say_last_word(self, channel: _Channel) -> None:
+        """As soon as all that it counts is confirmed."""
+        delivered = 0
+        if channel.receiver is not None:
+            delivered = channel.receiver.delivered
+            if channel.receiver.confirmed < delivered:
+                self._unsaid[channel.id] = channel
+                return
+        self._unsaid.pop(channel.id, None)
+        if channel.state is State.LAST_WORD:  # an import without an answer is closed already
+            self._move(channel, State.CLOSED)
+        self.outbox.say(Close(channel.id, delivered, *channel.last_word))
 
-    _ALWAYS: ClassVar[dict[type[Frame], Callable[[Any, Any], None]]] = {
-        Hello: _on_hello,
-        Ping: _on_ping,
-        Pong: _on_pong,
-        Goodbye: _on_goodbye,
+    def _command(self, channel: _Channel, command: Command) -> None:
+        self._move(channel, self._COMMANDS[channel.state][command])
+
+    def _move(self, channel: _Channel, following: State | None) -> None:
+        """To the next state; None is BOUND."""
+        if following is None:
+            following = State.SENDING if channel.sends else State.RECEIVING
+        channel.state = following
+        if following is State.CLOSED:
+            del self._channels[channel.id]
+
+    # The table at the top of this module. For a frame: what it does (None: it is ignored), and the next state.
+
+    _FRAMES: ClassVar[dict[State, dict[type[Frame], _Step]]] = {
+        State.REQUESTED: {Accept: (_on_accept, _BOUND), Reject: (_on_reject, State.CLOSED)},
+        State.ASKED: {Close: (_on_withdrawn, State.CLOSED)},
+        State.SENDING: {Ack: (_on_ack, State.SENDING), Close: (_on_receiver_close, State.CLOSED)},
+        State.SENT: {Ack: (_on_ack, State.SENT), Close: (_on_receiver_close, State.CLOSED)},
+        State.RECEIVING: {Data: (_on_data, State.RECEIVING), Close: (_on_sender_close, State.SETTLING)},
+        State.SETTLING: {Close: (None, State.SETTLING)},
+        State.LAST_WORD: {Data: (None, State.LAST_WORD), Close: (None, State.LAST_WORD)},
+        State.CLOSED: dict.fromkeys((Accept, Reject, Data, Ack, Close), (None, State.CLOSED)),
     }
 
-    _SESSION_FRAMES: ClassVar[dict[Role, dict[type[Frame], Callable[[Any, Any], None]]]] = {
-        Role.EXPORTER: {**_ALWAYS, Import: _on_import},
-        Role.IMPORTER: _ALWAYS,
-    }
-
-    _CHANNEL_FRAMES: ClassVar[dict[State, dict[type[Frame], Callable[[Any, Any, Any], None]]]] = {
-        State.REQUESTED: {Accept: _on_accept, Reject: _on_reject},
-        State.ASKED: {Close: _on_withdrawn},
-        State.SENDING: {Ack: _on_ack, Close: _on_receiver_close},
-        State.SENT: {Ack: _on_ack, Close: _on_receiver_close},
-        State.RECEIVING: {Data: _on_data, Close: _on_sender_close},
-        State.SETTLING: {Close: _on_late},
-        State.CLOSED: dict.fromkeys((Accept, Reject, Data, Ack, Close), _on_late),
+    _COMMANDS: ClassVar[dict[State, dict[Command, State | None]]] = {
+        State.REQUESTED: {Command.CLOSE: State.CLOSED},
+        State.ASKED: {Command.ACCEPT: _BOUND, Command.REJECT: State.CLOSED},
+        State.SENDING: {Command.CLOSE: State.SENT},
+        State.RECEIVING: {Command.CLOSE: State.LAST_WORD},
+        State.SETTLING: {Command.CLOSE: State.LAST_WORD},
     }
 
 
-def _name(frame: Frame) -> str:
-    return type(frame).__name__.upper()
-
-
-def _other(role: Role) -> Role:
-    return Role.IMPORTER if role is Role.EXPORTER else Role.EXPORTER
+def _wrong_code(frame: Close, allowed: frozenset[Code] | set[Code]) -> ProtocolError:
+    names = ", ".join(code.name for code in sorted(allowed))
+    return ProtocolError(f"expected one of {names} in CLOSE of channel {frame.channel}, got {frame.code.name}")

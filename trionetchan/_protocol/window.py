@@ -5,6 +5,10 @@ trims what the sender keeps, and is what drain and sync wait for. Credit has two
 a count of values and a count of payload bytes. A single value may exceed the byte bound when nothing else is
 unacknowledged, so that a value larger than the bound still gets through.
 
+A value that was handed to a waiting task is delivered, but that task has not run yet: if the process died now, the
+value would be in nobody's hands. So there is a second count, `confirmed`, which follows `delivered` when the task has
+had its turn. Only confirmed values are told to the sender. Who does not hand values over to tasks confirms at once.
+
 The queues are lists, though they lose their first elements: the window bounds them, and an empty deque takes 760 bytes,
 of which an idle channel would have up to three.
 """
@@ -13,46 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
-
-from .._cbor import Buffer, batch_count, split_batch
+from .._batch import Batch, batch_count
+from .._cbor import Buffer
 from .._errors import ProtocolError
 
-__all__ = ["ACK_SHARE", "Batch", "ReceiveWindow", "SendWindow"]
+__all__ = ["ACK_SHARE", "ReceiveWindow", "SendWindow"]
 
-# Of a window, when its use is told. At half of it a sender of half-window batches would have one on the way, and wait.
 ACK_SHARE = 3 / 8
-
-
-@attrs.define(eq=False)
-class Batch:
-    """Consecutive values of a channel, encoded together as one array; what is kept until it is acknowledged.
-
-    `origin` belongs to the caller: it comes back with the batch and means nothing here. `head` stands before the
-    payload: a large value need not be copied to come behind its own length.
-    """
-
-    payload: bytes
-    count: int
-    origin: object
-    first: int = 0
-    offset: int = 0  # how many bytes have been written
-    head: bytes = b""
-
-    @property
-    def size(self) -> int:
-        return len(self.head) + len(self.payload)
-
-    def cut(self, start: int, end: int) -> list[bytes | memoryview]:
-        """Its bytes from `start` to `end`, where they are."""
-        lead = len(self.head)
-        if not start and end == lead + len(self.payload):
-            return [self.head, self.payload] if lead else [self.payload]
-        return [self.head[start:end], memoryview(self.payload)[max(0, start - lead) : max(0, end - lead)]]
-
-    def values(self, skip: int = 0) -> list[bytes]:
-        """The encoded values, without the first `skip`."""
-        return split_batch(self.head + self.payload)[skip:]
+"""The share of a window after which the sender is told. At a half, one batch of half a window would be on its way and
+the sender would wait for it; here there is always another."""
 
 
 class SendWindow:
@@ -137,43 +110,54 @@ class SendWindow:
 
 
 class ReceiveWindow:
-    """The receiver's half: checks what arrives against what was granted, joins fragments, and counts deliveries."""
+    """The receiver's half: checks what arrives against what was granted, joins fragments, and counts deliveries.
+
+    It has many attributes because an object more would cost memory on each idle channel.
+    """
 
     def __init__(self, window: int, byte_window: int, count: int | None, max_value_size: int) -> None:
-        self._window = window
-        self._byte_window = byte_window
-        self._count = count
-        self._max_value_size = max_value_size
+        self.window = window
+        self.count = count
         self.received = 0
         self.bytes_received = 0
         self.delivered = 0
-        self.announced = 0  # the count of delivered values that the sender has been told, and with it its limits
-        self._bytes_delivered = 0
-        self._due_values = window * ACK_SHARE
-        self._due_bytes = byte_window * ACK_SHARE
+        self.confirmed = 0
+        """How many of the delivered values the sender may be told of."""
+        self.unbuffered = False
+        """Whether values are handed to waiting tasks, so that delivering does not confirm."""
+        self.announced = 0
+        """How many delivered values the sender has been told of, and with them its limits."""
+        self.ack_pending = False
+        """Whether the session has been asked for an acknowledgement that has not told all yet."""
+        self._byte_window = byte_window
+        self._max_value_size = max_value_size
+        self._bytes_confirmed = 0
         self._value_limit, self._byte_limit = self._limits()
-        self._arrived: list[tuple[int, int]] = []  # (end, size) of batches that are not delivered whole
+        self._arrived: list[tuple[int, int]] = []  # (end, size) of batches that are not confirmed whole
         self._partial = bytearray()
         self._partial_count = 0
+        self._steps = (0, 0)  # the counts of delivered values at the last two steps
 
     def _limits(self) -> tuple[int, int]:
-        value_limit = self.delivered + self._window
-        if self._count is not None:
-            value_limit = min(value_limit, self._count)
-        return value_limit, self._bytes_delivered + self._byte_window
+        value_limit = self.confirmed + self.window
+        if self.count is not None:
+            value_limit = min(value_limit, self.count)
+        return value_limit, self._bytes_confirmed + self._byte_window
 
     @property
     def value_limit(self) -> int:
+        """Up to which count the sender has been allowed to send values."""
         return self._value_limit
 
     @property
     def byte_limit(self) -> int:
+        """Up to which count the sender has been allowed to send bytes of payload."""
         return self._byte_limit
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes that have arrived and are not delivered."""
-        return self.bytes_received - self._bytes_delivered
+        """Bytes that have arrived and are not delivered, or not confirmed."""
+        return self.bytes_received - self._bytes_confirmed
 
     def receive(self, first: int, payload: Buffer, *, more: bool) -> tuple[bytes, int] | None:
         """The batch that this fragment completes, and its count. `ProtocolError` beyond what was granted."""
@@ -214,24 +198,47 @@ class ReceiveWindow:
     def deliver(self, count: int) -> None:
         """The local end has accepted `count` more values."""
         self.delivered += count
-        arrived = self._arrived
-        while arrived and arrived[0][0] <= self.delivered:
-            self._bytes_delivered += arrived.pop(0)[1]
+        if not self.unbuffered:
+            self.confirm(self.delivered)
+
+    def step(self) -> None:
+        """The task that calls this, before it counts a delivery of its own, has waited since it called it before.
+
+        Between one step and the next there is at least one turn of the scheduler. A value is handed to a task in one
+        turn and that task runs in the next; so what was delivered two steps ago is in its hands.
+        """
+        before, last = self._steps
+        self.confirm(before)
+        self._steps = last, self.delivered
+
+    def confirm(self, count: int) -> None:
+        """The sender may be told of the first `count` values."""
+        if count > self.confirmed:
+            self.confirmed = count
+            arrived = self._arrived
+            while arrived and arrived[0][0] <= count:
+                self._bytes_confirmed += arrived.pop(0)[1]
 
     @property
     def ack_due(self) -> bool:
-        """Whether the sender should be told of deliveries now, before it runs out of credit of either kind."""
-        return self.delivered >= self._due_values or self._bytes_delivered >= self._due_bytes
+        """Whether the sender should be told now, before it runs out of credit of either kind."""
+        if self.confirmed - self.announced >= self.window * ACK_SHARE:
+            return True
+        return self._bytes_confirmed + self._byte_window - self._byte_limit >= self._byte_window * ACK_SHARE
+
+    @property
+    def confirmation_due(self) -> bool:
+        """Whether the sender may run out of credit while what is delivered waits to be confirmed."""
+        return self.delivered - self.confirmed >= self.window / 4
 
     def announce(self) -> tuple[int, int, int]:
-        """Delivered values, and the limits that go with them, for an ACK."""
-        self.announced = self.delivered
+        """Confirmed values, and the limits that go with them, for an ACK."""
+        self.announced = self.confirmed
+        self.ack_pending = self.confirmed < self.delivered
         self._value_limit, self._byte_limit = self._limits()
-        self._due_values = self.delivered + self._window * ACK_SHARE
-        self._due_bytes = self._bytes_delivered + self._byte_window * ACK_SHARE
-        return self.delivered, self._value_limit, self._byte_limit
+        return self.confirmed, self._value_limit, self._byte_limit
 
     @property
     def exhausted(self) -> bool:
         """Whether all `count` values have been delivered."""
-        return self._count is not None and self.delivered >= self._count
+        return self.count is not None and self.delivered >= self.count

@@ -1,0 +1,58 @@
+"""What the public calls check of their arguments, before anything happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from ._codec import Codec, codec_for
+from ._errors import UnfitValue, ValueTypeError
+from ._limits import MAX_NAME_SIZE
+from ._statistics import Direction
+
+__all__ = ["check_name", "codec_of", "direction_of", "whole_number"]
+
+
+def check_name(name: str) -> None:
+    """`ValueError` unless the text can be a channel's name."""
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"expected a channel name (a str), got {name!r}")
+    if not name.isprintable() or not 1 <= len(name.encode(errors="replace")) <= MAX_NAME_SIZE:
+        raise ValueError(f"expected a channel name of 1 to {MAX_NAME_SIZE} printable bytes, got {name[:80]!r}")
+
+
+def whole_number(what: str, value: object, least: int | None, most: int | None = None) -> None:
+    """`TypeError` unless it is an int; `ValueError` below `least` or above `most`."""
+    if type(value) is not int:
+        raise TypeError(f"{what}: expected a whole number, got {value!r}")
+    if least is not None and value < least:
+        raise ValueError(f"{what}: expected at least {least}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{what}: expected at most {most}, got {value}")
+
+
+def codec_of(name: str, value_type: Any) -> Codec[Any]:
+    """The codec of a channel. `ValueTypeError` for a type that cannot be carried."""
+    try:
+        return codec_for(value_type)
+    except UnfitValue as error:
+        raise ValueTypeError(f"{name}: {error}", channel=name) from None
+
+
+def direction_of(name: str, end: Any, direction: Direction | None) -> Direction:
+    """The direction that follows from the end that is handed over. `TypeError` if it is none, or not that."""
+    ways = [
+        way
+        for way, kind in ((Direction.SEND, trio.abc.ReceiveChannel), (Direction.RECEIVE, trio.abc.SendChannel))
+        if isinstance(end, kind)
+    ]
+    if isinstance(end, type) or not ways:
+        raise TypeError(f"{name}: expected a trio.abc.SendChannel or trio.abc.ReceiveChannel, got {end!r}")
+    if direction is None:
+        if len(ways) == 2:
+            raise TypeError(f"{name}: expected direction=, since {end!r} can both send and receive; got none")
+        return ways[0]
+    if direction not in ways:
+        raise TypeError(f"{name}: expected an end for {direction}, got {end!r}")
+    return direction
