@@ -449,7 +449,7 @@ class _PeerOwner:
 
     tick: Callable[[], None]
 
-    def import_requested(self, peer: Peer, request: ImportRequested) -> None:
+    def import_requested(self, peer: Peer, request: ImportRequested, /) -> None:
         raise AssertionError("the session lets only importers ask")
 
 

@@ -137,15 +137,15 @@ class ReceivingChannel(Protocol):
 class ChannelOwner(Protocol[Channel_contra]):
     """The exporter or importer, as a channel sees it."""
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException, /) -> None:
         """The program has made a mistake on the channel: a value that does not fit, a foreign end that raises."""
         ...
 
-    def peer_left(self, channel: Channel_contra, code: Code | None, message: str) -> None:
+    def peer_left(self, channel: Channel_contra, code: Code | None, message: str, /) -> None:
         """A peer is gone from the channel, with its last word or (None) lost; what it sent is delivered or dropped."""
         ...
 
-    def channel_ended(self, channel: Channel_contra) -> None:
+    def channel_ended(self, channel: Channel_contra, /) -> None:
         """The channel has come to its end."""
         ...
 

@@ -26,7 +26,7 @@ __all__ = ["Answer", "Peer", "PeerOwner", "Request"]
 class PeerOwner(Protocol):
     """What the exporter or importer does with what its peer does. None of it waits."""
 
-    def import_requested(self, peer: Peer, request: ImportRequested) -> None:
+    def import_requested(self, peer: Peer, request: ImportRequested, /) -> None:
         """An importer asks to bind a name: answer with `accept` or `reject`."""
         ...
 

@@ -54,7 +54,7 @@ def _described(frame: Frame) -> str:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, bytes | memoryview):
+    if isinstance(value, bytes):
         return f"{len(value)} bytes"
     return printable(repr(value))
 
