@@ -114,22 +114,6 @@ async def test_connections_that_come_while_the_block_fails(
         await churn.check_closed()
 
 
-@pytest.mark.promise(43)
-@pytest.mark.parametrize("way", ["left", "failed"])
-async def test_stream_that_is_served_only_when_the_block_is_over(nursery: trio.Nursery, way: str) -> None:
-    """The task was started in time, and comes too late: it closes its stream, and raises nothing."""
-    ours, theirs = trio.testing.memory_stream_pair()
-    async with trio.open_nursery() as serving:
-        try:
-            async with open_exporter() as exporter:
-                serving.start_soon(exporter.serve_stream, theirs)
-                if way == "failed":
-                    raise KeyError
-        except KeyError:
-            pass
-    await Scripted(ours).hear_all()
-
-
 # Keepalive
 
 
