@@ -373,3 +373,58 @@ async def test_import_that_is_cancelled_after_some_turns(
             seeded(monkeypatch, seed)
             outcomes.add(await trial(form, turns, first))
     assert outcomes == {"cancelled", "bound"}
+
+
+@pytest.mark.promise(31, 41)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("way", ["left", "exception"])
+@pytest.mark.parametrize("answer", ["accept", "accept, values"])
+async def test_import_whose_block_is_left_as_its_answer_is_read(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, form: Form, way: str, answer: str
+) -> None:
+    """In another task than the one that leaves. A call that did not return leaves the end open; nobody sees an end."""
+    frames = SENDS["accept"] if "send" in form else RECEIVES[answer]
+    for turns in TURNS:
+        for seed in SEEDS:
+            seeded(monkeypatch, seed)
+            ours, theirs = trio.testing.memory_stream_pair()
+            stream = Through(ours)
+            peer = Scripted(theirs)
+            await peer.greet()
+            async with trio.open_nursery() as nursery:
+                call = Call(None, form)
+                leaving = Call(None, form)  # only its scope is used
+                try:
+                    async with open_importer(stream) as call.importer:
+                        await trio.testing.wait_all_tasks_blocked()
+                        nursery.start_soon(run_to_the_end, call)
+                        await peer.hear(Import)
+                        Aim(nursery, leaving, stream, turns)
+                        nursery.start_soon(peer.say, *frames)
+                        with leaving.scope:
+                            await trio.sleep_forever()
+                        if way == "exception":
+                            raise KeyError
+                except (KeyError, ConnectionLostError):
+                    pass
+                await call.done.wait()
+                await trio.testing.wait_all_tasks_blocked()
+            if call.outcome == "ClosedResourceError":
+                call.check_end()
+            if not call.sends and call.kept is not None:
+                await check_no_end(call.kept)
+
+
+async def run_to_the_end(call: Call) -> None:
+    try:
+        await call.run()
+    except trio.ClosedResourceError:
+        call.outcome = "ClosedResourceError"
+        call.done.set()
+
+
+async def check_no_end(receive: trio.MemoryReceiveChannel[int]) -> None:
+    """What it holds may be taken; then it waits, or is closed, but has no end."""
+    with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError):
+        while True:
+            receive.receive_nowait()
