@@ -11,6 +11,7 @@ from scripted import Scripted, data
 from support import connect, take
 
 from trionetchan import (
+    ConnectionLostError,
     TypeMismatchError,
     ValuesDroppedError,
     open_exporter,
@@ -139,3 +140,41 @@ async def test_importers_hang_up_while_a_call_of_its_own_waits(
             await trio.sleep(60)
             assert outcome == ["5 dropped" if call == "drain" else "2 dropped"]
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.promise(31)
+@pytest.mark.parametrize("why", ["lost", "exception", "left"])
+async def test_clone_of_a_receive_end_is_told_that_the_block_is_over(
+    autojump_clock: trio.testing.MockClock, why: str
+) -> None:
+    """A reader elsewhere neither waits for ever, nor takes it for an end; also where it reads from a clone."""
+    outcome: list[str] = []
+    async with trio.open_nursery() as nursery, open_exporter() as exporter:
+        jobs = exporter.open_send_channel("jobs", int)
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(exporter.serve_stream, theirs)
+
+        async def read(receive: trio.MemoryReceiveChannel[int]) -> None:
+            try:
+                await receive.receive()
+            except (trio.ClosedResourceError, trio.BrokenResourceError, trio.EndOfChannel) as error:
+                outcome.append(type(error).__name__)
+
+        try:
+            async with open_importer(ours) as importer:
+                receive = await importer.open_receive_channel("jobs", int)
+                nursery.start_soon(read, receive)
+                nursery.start_soon(read, receive.clone())
+                await trio.testing.wait_all_tasks_blocked()
+                if why == "lost":
+                    await theirs.aclose()
+                    await trio.sleep_forever()
+                elif why == "exception":
+                    raise KeyError
+        except (KeyError, ConnectionLostError):
+            pass
+        await trio.sleep(60)
+        jobs.close()
+        nursery.cancel_scope.cancel()
+    assert len(outcome) == 2
+    assert "EndOfChannel" not in outcome
