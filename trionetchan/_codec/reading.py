@@ -59,22 +59,22 @@ class Reader:
 
     max_depth: int
     tags: Mapping[int, TagReader] = attrs.field(factory=dict[int, TagReader], converter=_all_tags)
-    _kept: list[cbor2.CBORDecoder] = attrs.field(factory=list[cbor2.CBORDecoder], init=False)
+    kept: list[cbor2.CBORDecoder] = attrs.field(factory=list[cbor2.CBORDecoder], init=False)
 
     def read(self, data: bytes) -> Any:
         """The one item that `data` is. Raises whatever cbor2 or a tag's reader raises."""
         stream = io.BytesIO(data)
         keep = len(data) <= _MAX_KEPT_SIZE
         try:
-            decoder = self._kept.pop() if keep else self._new_decoder()  # taken out: other threads may be reading too
+            decoder = self.kept.pop() if keep else self._new_decoder()  # taken out: other threads may be reading too
         except IndexError:
             decoder = self._new_decoder()
         decoder.fp = stream
         item = decoder.decode()  # after an error, the decoder is not used again
         if stream.read(1):
             raise ValueError("bytes behind the end")
-        if keep and len(self._kept) < _MAX_KEPT:
-            self._kept.append(decoder)
+        if keep and len(self.kept) < _MAX_KEPT:
+            self.kept.append(decoder)
         return item
 
     def _new_decoder(self) -> cbor2.CBORDecoder:

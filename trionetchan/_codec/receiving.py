@@ -102,8 +102,8 @@ def _receive_set(steps: Steps, index: int, node: Node) -> Step:
 
 
 def _receive_map(steps: Steps, index: int, node: Node) -> Step:
-    usual = frozenset({dict})
-    check = steps.check(index, {*usual, ReceivedMap})
+    accepted = frozenset({dict, ReceivedMap})
+    check = steps.check(index, accepted)
     key_step, value_step = map(steps.of, node.items)
 
     def build(keys: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:
@@ -121,12 +121,14 @@ def _receive_map(steps: Steps, index: int, node: Node) -> Step:
         return map_each(build, regrouped(keys_done, sizes), regrouped(values_done, sizes))
 
     def one(value: Any, depth: int) -> Any:
-        if type(value) not in usual or depth >= MAX_VALUE_DEPTH:
+        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
             raise Unsure
-        keys, values = list(value), list(value.values())
+        keys, values = keys_of(value), list(_values_of(value))
         keys_done = convert_elements(key_step, keys, depth + 1)
         values_done = convert_elements(value_step, values, depth + 1)
-        return value if keys_done is keys and values_done is values else build(keys_done, values_done)
+        if keys_done is keys and values_done is values and type(value) is not ReceivedMap:
+            return value
+        return build(keys_done, values_done)
 
     return Step(convert, one)
 
