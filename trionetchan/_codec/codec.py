@@ -33,14 +33,15 @@ class Codec(Generic[T]):
 
     value_type: Any
     schema: Schema = attrs.field(repr=str)
-    _sending: Step = attrs.field(repr=False, eq=False)
-    _receiving: Step = attrs.field(repr=False, eq=False)
+    sending: Step = attrs.field(repr=False, eq=False)
+    receiving: Step = attrs.field(repr=False, eq=False)
+    is_bytes: bool = attrs.field(repr=False, eq=False)  # so a batch may be written and read without cbor2
 
     def encode(self, values: list[T]) -> bytes:
         """One CBOR array of the values. `UnfitValue` if one does not fit, naming the part; then there is no result."""
         try:
-            column = self._sending(values, 0)
-            if self.schema.nodes[0].kind is Kind.BYTES and sum(map(len, column)) > MIN_LARGE_SIZE * len(column):
+            column = self.sending.convert(values)
+            if self.is_bytes and sum(map(len, column)) > MIN_LARGE_SIZE * len(column):
                 return write_large_batch(column)
             return cbor2.dumps(column)
         except Exception as error:
@@ -48,7 +49,7 @@ class Codec(Generic[T]):
 
     def encode_parts(self, values: list[T]) -> tuple[bytes, bytes]:
         """The same in two parts, one behind the other: a large bytes value is not copied."""
-        value: object = values[0] if len(values) == 1 and self.schema.nodes[0].python is bytes else None
+        value: object = values[0] if len(values) == 1 and self.is_bytes else None
         if type(value) is bytes and len(value) > MIN_UNCOPIED_SIZE:
             return header_of_one(value), value
         return b"", self.encode(values)
@@ -56,9 +57,9 @@ class Codec(Generic[T]):
     def decode(self, payload: bytes) -> list[T]:
         """The inverse, safe on what anybody sends: `UnfitValue` for whatever is wrong with it."""
         try:
-            may_be_large = self.schema.nodes[0].kind is Kind.BYTES and len(payload) > MIN_LARGE_SIZE
+            may_be_large = self.is_bytes and len(payload) > MIN_LARGE_SIZE
             column = read_large_batch(payload) if may_be_large else read_batch(payload)
-            return self._receiving(column, 0)
+            return self.receiving.convert(column)
         except Exception as error:
             raise _unfit(error) from None
 
@@ -75,7 +76,8 @@ def codec_for(value_type: Any) -> Codec[Any]:
 @functools.lru_cache(maxsize=256)  # a thousand channels of one type share its codec
 def _new_codec(value_type: Any) -> Codec[Any]:
     schema = describe(value_type)
-    return Codec(value_type, schema, SENDING.root_step(schema), RECEIVING.root_step(schema))
+    is_bytes = schema.nodes[0].kind is Kind.BYTES
+    return Codec(value_type, schema, SENDING.root_step(schema), RECEIVING.root_step(schema), is_bytes)
 
 
 def _unfit(error: Exception) -> UnfitValue:

@@ -7,6 +7,8 @@ Decisions:
 - A misfit carries its index in its column; each enclosing step maps that to an index in its own column, and prefixes
   the path.
 - A column that needs no conversion is returned as it is, the very same list: so the enclosing step notices.
+- A batch of one value takes a shortcut through the same steps. A shortcut only converts the usual value; whatever it
+  is not sure of is left to the column step, so what is accepted, and what a refusal says, is described once.
 - No set or dict is built of keys that a peer chose before it was checked that few of them share a hash. The sender is
   held to that, and to the depth: what leaves must be able to arrive.
 """
@@ -18,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
+import attrs
+
 from .._errors import UnfitValue, printable
 from .items import MAX_VALUE_DEPTH
 from .messages import got, safely, short
@@ -25,9 +29,13 @@ from .reading import ReceivedMap
 
 __all__ = [
     "Column",
+    "ColumnStep",
     "Misfit",
+    "OneStep",
     "Step",
+    "Unsure",
     "bounded_depth",
+    "convert_elements",
     "convert_part",
     "convert_parts",
     "keys_of",
@@ -42,9 +50,11 @@ __all__ = [
 ]
 
 Column = list[Any]
-Step = Callable[[Column, int], Column]  # a column of values, and how deep it is, to a column of as many others
+ColumnStep = Callable[[Column, int], Column]  # a column of values, and how deep it is, to a column of as many others
+OneStep = Callable[[Any, int], Any]  # the same for one value
 
 _MAX_COLLISIONS = 64  # keys of one hash
+_MAX_ONE_BY_ONE = 8  # elements of a single value; from there on they are faster as a column
 _MIN_SHARED_COLUMN = 64  # values from which a column is searched for one and the same object
 
 
@@ -62,6 +72,45 @@ class Misfit(UnfitValue):
         if len(path) > 8:
             path[4:-4] = ["…"]
         return f"{', '.join(path)}: {self.complaint}" if path else self.complaint
+
+
+class Unsure(Exception):
+    """A shortcut leaves the value to its column step."""
+
+
+def _one_of(step: Step) -> OneStep:
+    column = step.column
+    return step.shortcut or (lambda value, depth: column([value], depth)[0])
+
+
+@attrs.define(eq=False)
+class Step:
+    """What becomes of the values of one node, in one direction.
+
+    `column` decides what is accepted, and says what is wrong. The others are only faster: values whose type is in
+    `unchanged` pass as they are; `shortcut` converts the usual value by itself, and raises, whatever it likes, where
+    it is not sure that `column` would convert the value in the same way.
+    """
+
+    column: ColumnStep
+    shortcut: OneStep | None = None
+    unchanged: frozenset[type] = frozenset()
+    one: OneStep = attrs.field(init=False, default=attrs.Factory(_one_of, takes_self=True))
+
+    def become(self, other: Step) -> None:
+        """Completes a step that others already refer to."""
+        self.column, self.one, self.unchanged = other.column, other.one, other.unchanged
+
+    def convert(self, values: Column) -> Column:
+        """The values of a batch, at depth 0."""
+        if len(values) == 1:
+            if type(values[0]) in self.unchanged:
+                return values
+            try:
+                return [self.one(values[0], 0)]
+            except Exception:
+                return self.column(values, 0)
+        return self.column(values, 0)
 
 
 def type_check(expected: str, accepted: Iterable[type]) -> Callable[[Column], None]:
@@ -90,7 +139,7 @@ def map_each(function: Callable[..., Any], *columns: Iterable[Any]) -> Column:
     return done
 
 
-def convert_part(step: Step, column: Column, depth: int, label: str) -> Column:
+def convert_part(step: ColumnStep, column: Column, depth: int, label: str) -> Column:
     """One part of every value: a field, or an element of a tuple."""
     try:
         return step(column, depth + 1)
@@ -100,7 +149,7 @@ def convert_part(step: Step, column: Column, depth: int, label: str) -> Column:
 
 
 def convert_parts(
-    step: Step, column: Column, rows: Iterable[Iterable[Any]], depth: int, label: Callable[[Any, int], str]
+    step: ColumnStep, column: Column, rows: Iterable[Iterable[Any]], depth: int, label: Callable[[Any, int], str]
 ) -> tuple[Column, Column]:
     """Many parts of every value, one after the other. Returns them, and what became of them.
 
@@ -118,6 +167,16 @@ def convert_parts(
                 break
             index -= size
         raise
+
+
+def convert_elements(step: Step, elements: Column, depth: int) -> Column:
+    """The elements of a single value: a shortcut, which may raise anything."""
+    if set(map(type, elements)) <= step.unchanged:
+        return elements
+    if len(elements) > _MAX_ONE_BY_ONE:
+        return step.column(elements, depth)
+    unchanged, one = step.unchanged, step.one
+    return [element if type(element) in unchanged else one(element, depth) for element in elements]
 
 
 def label_of_element(_row: Any, index: int) -> str:
@@ -157,20 +216,21 @@ def require_distinct(built: Any, keys: Sequence[Any]) -> Any:
     return built
 
 
-def bounded_depth(step: Step, *, recursive: bool) -> Step:
+def bounded_depth(step: Step, too_deep: str, *, recursive: bool) -> Step:
     """The step of a container: bounds the depth, and ends the descent where there are no values left."""
+    convert = step.column
 
     def bounded(column: Column, depth: int) -> Column:
         if not column:
             return column
         if depth >= MAX_VALUE_DEPTH:
-            raise Misfit(0, f"more than {MAX_VALUE_DEPTH} levels of nesting")
+            raise Misfit(0, too_deep)
         if recursive and len(column) > _MIN_SHARED_COLUMN:
             # a list that holds itself twice would double the column at every level: each object is looked at once
             single = {id(value): value for value in column}
             if 2 * len(single) < len(column):
-                done = dict(zip(single, step(list(single.values()), depth), strict=True))
+                done = dict(zip(single, convert(list(single.values()), depth), strict=True))
                 return [done[id(value)] for value in column]
-        return step(column, depth)
+        return convert(column, depth)
 
-    return bounded
+    return attrs.evolve(step, column=bounded)

@@ -59,26 +59,27 @@ class Reader:
 
     max_depth: int
     tags: Mapping[int, TagReader] = attrs.field(factory=dict[int, TagReader], converter=_all_tags)
-    _kept: list[cbor2.CBORDecoder] = attrs.field(factory=list[cbor2.CBORDecoder], init=False)
+    kept: list[cbor2.CBORDecoder] = attrs.field(factory=list[cbor2.CBORDecoder], init=False)
 
     def read(self, data: bytes) -> Any:
         """The one item that `data` is. Raises whatever cbor2 or a tag's reader raises."""
         stream = io.BytesIO(data)
-        if len(data) > _MAX_KEPT_SIZE:
-            return _read_all(self._new_decoder(stream), stream)
+        keep = len(data) <= _MAX_KEPT_SIZE
         try:
-            decoder = self._kept.pop()  # taken out: another thread may be reading too
-            decoder.fp = stream
+            decoder = self.kept.pop() if keep else self._new_decoder()  # taken out: other threads may be reading too
         except IndexError:
-            decoder = self._new_decoder(stream)
-        item = _read_all(decoder, stream)  # after an error, the decoder is not used again
-        if len(self._kept) < _MAX_KEPT:
-            self._kept.append(decoder)
+            decoder = self._new_decoder()
+        decoder.fp = stream
+        item = decoder.decode()  # after an error, the decoder is not used again
+        if stream.read(1):
+            raise ValueError("bytes behind the end")
+        if keep and len(self.kept) < _MAX_KEPT:
+            self.kept.append(decoder)
         return item
 
-    def _new_decoder(self, stream: io.BytesIO) -> cbor2.CBORDecoder:
+    def _new_decoder(self) -> cbor2.CBORDecoder:
         return cbor2.CBORDecoder(
-            stream,
+            io.BytesIO(),
             tag_hook=_refuse,
             semantic_decoders=self.tags,
             max_depth=self.max_depth,
@@ -86,9 +87,3 @@ class Reader:
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
-
-
-def _read_all(decoder: cbor2.CBORDecoder, stream: io.BytesIO) -> Any:
-    item = decoder.decode()
-    require(not stream.read(1), "bytes behind the end")
-    return item

@@ -7,9 +7,12 @@ from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any
 
+from .._errors import UnfitValue
 from .columns import (
     Column,
     Step,
+    Unsure,
+    convert_elements,
     convert_part,
     convert_parts,
     label_of_element,
@@ -19,37 +22,44 @@ from .columns import (
     regrouped,
     require_few_collisions,
 )
-from .items import TO_TAG, map_tag, set_tag
+from .describe import describe
+from .hints import is_record
+from .items import MAX_VALUE_DEPTH, TO_TAG, map_tag, set_tag
+from .messages import got
 from .schema import Kind, Node, python_types
-from .steps import Conversion, Steps, literal_step, tuple_step
+from .steps import Conversion, Steps, literal_step, mapped_step, tuple_step
 from .unions import choices_for_sending
 
 __all__ = ["SENDING"]
 
+_LIST = frozenset({list})
+_PLAIN_KEYS = frozenset({str, bytes})
+
 
 def _send_tagged(steps: Steps, index: int, node: Node) -> Step:
-    check, to_tag = steps.check(index, node.python), TO_TAG[node.kind]
-
-    def step(column: Column, _depth: int) -> Column:
-        check(column)
-        return map_each(to_tag, column)
-
-    return step
+    return mapped_step(steps, index, node.python, TO_TAG[node.kind])
 
 
 def _send_literal(steps: Steps, index: int, node: Node) -> Step:
     return literal_step(steps, index, node.python, node.values)
 
 
-def _send_array(steps: Steps, index: int, node: Node) -> Step:
-    check, element = steps.check(index, *python_types(node)), steps.of(node.items[0])
+def _send_list(steps: Steps, index: int, node: Node) -> Step:
+    """Arrays of any length: list, tuple[…, ...], Sequence."""
+    accepted = python_types(node)
+    check, element = steps.check(index, accepted), steps.of(node.items[0])
 
-    def step(column: Column, depth: int) -> Column:
+    def convert(column: Column, depth: int) -> Column:
         check(column)
-        flat, done = convert_parts(element, column, column, depth, label_of_element)
+        flat, done = convert_parts(element.column, column, column, depth, label_of_element)
         return column if done is flat else list(regrouped(done, map(len, column)))
 
-    return step
+    def one(value: Any, depth: int) -> Any:
+        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
+            raise Unsure
+        return convert_elements(element, value if type(value) in _LIST else list(value), depth + 1)
+
+    return Step(convert, one)
 
 
 def _send_tuple(steps: Steps, index: int, node: Node) -> Step:
@@ -57,62 +67,119 @@ def _send_tuple(steps: Steps, index: int, node: Node) -> Step:
 
 
 def _send_set(steps: Steps, index: int, node: Node) -> Step:
-    check, element = steps.check(index, *python_types(node)), steps.of(node.items[0])
+    accepted = python_types(node)
+    check, element = steps.check(index, accepted), steps.of(node.items[0])
 
-    def step(column: Column, depth: int) -> Column:
+    def convert(column: Column, depth: int) -> Column:
         check(column)
         rows = map_each(require_few_collisions, map(list, column))
-        _, done = convert_parts(element, rows, rows, depth, label_of_element)
+        _, done = convert_parts(element.column, rows, rows, depth, label_of_element)
         return list(map(set_tag, regrouped(done, map(len, rows))))
 
-    return step
+    def one(value: Any, depth: int) -> Any:
+        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
+            raise Unsure
+        elements = list(value)
+        require_few_collisions(elements)
+        return set_tag(convert_elements(element, elements, depth + 1))
+
+    return Step(convert, one)
 
 
 def _send_map(steps: Steps, index: int, node: Node) -> Step:
-    check, key, value = steps.check(index, dict), steps.of(node.items[0]), steps.of(node.items[1])
+    accepted = frozenset({dict})
+    check = steps.check(index, accepted)
+    key_step, value_step = map(steps.of, node.items)
 
-    def build(keys: Sequence[Any], values: Sequence[Any]) -> Any:
-        if set(map(type, keys)) <= {str, bytes}:
-            return dict(zip(keys, values, strict=True))
-        return map_tag(list(chain.from_iterable(zip(keys, values, strict=True))))
-
-    def step(column: Column, depth: int) -> Column:
+    def convert(column: Column, depth: int) -> Column:
         check(column)
-        keys, keys_done = convert_parts(key, column, column, depth, label_of_key)
-        values, values_done = convert_parts(value, column, (row.values() for row in column), depth, label_of_value)
-        plain = set(map(type, keys_done)) <= {str, bytes}
+        keys, keys_done = convert_parts(key_step.column, column, column, depth, label_of_key)
+        rows = (row.values() for row in column)
+        values, values_done = convert_parts(value_step.column, column, rows, depth, label_of_value)
+        plain = set(map(type, keys_done)) <= _PLAIN_KEYS
         if plain and keys_done is keys and values_done is values:
             return column
         if not plain:
             map_each(require_few_collisions, map(list, column))
         sizes = list(map(len, column))
-        return list(map(build, regrouped(keys_done, sizes), regrouped(values_done, sizes)))
+        return list(map(_written_map, regrouped(keys_done, sizes), regrouped(values_done, sizes)))
 
-    return step
+    def one(value: Any, depth: int) -> Any:
+        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
+            raise Unsure
+        keys, values = list(value), list(value.values())
+        keys_done = convert_elements(key_step, keys, depth + 1)
+        values_done = convert_elements(value_step, values, depth + 1)
+        if not set(map(type, keys_done)) <= _PLAIN_KEYS:
+            require_few_collisions(keys)
+        elif keys_done is keys and values_done is values:
+            return value
+        return _written_map(keys_done, values_done)
+
+    return Step(convert, one)
+
+
+def _written_map(keys: Sequence[Any], values: Sequence[Any]) -> Any:
+    if set(map(type, keys)) <= _PLAIN_KEYS:
+        return dict(zip(keys, values, strict=True))
+    return map_tag(list(chain.from_iterable(zip(keys, values, strict=True))))
 
 
 def _send_object(steps: Steps, index: int, node: Node) -> Step:
-    check = steps.check(index, node.python)
+    accepted = python_types(node)
+    check = steps.check(index, accepted)
     names = [field.name for field in node.fields]
-    parts = [(attrgetter(f.attribute), steps.of(f.node), f'field "{f.name}"') for f in node.fields]
+    fields = [(field.name, attrgetter(field.attribute), steps.of(field.node)) for field in node.fields]
+    parts = [(get, step.column, f'field "{name}"') for name, get, step in fields]
+    shortcuts = [(name, get, step.unchanged, step.one) for name, get, step in fields]
 
-    def step(column: Column, depth: int) -> Column:
+    def convert(column: Column, depth: int) -> Column:
         check(column)
-        done = [convert_part(inner, map_each(get, column), depth, label) for get, inner, label in parts]
+        done = [convert_part(step, map_each(get, column), depth, label) for get, step, label in parts]
         return list(map(dict, map(zip, repeat(names), zip(*done, strict=True)))) if done else [{} for _ in column]
 
-    return step
+    def one(value: Any, depth: int) -> Any:
+        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
+            raise Unsure
+        row: dict[str, Any] = {}
+        for name, get, unchanged, inner in shortcuts:
+            part = get(value)
+            row[name] = part if type(part) in unchanged else inner(part, depth + 1)
+        return row
 
+    return Step(convert, one)
+
+
+def _complaint_of_untyped(value: object) -> str:
+    try:
+        found = describe(type(value)).nodes[0]
+        reason = "" if found.kind is not Kind.ANY else "object cannot be carried"
+    except UnfitValue as error:
+        reason = str(error)
+    complaint = f"{got(value)} would not arrive as it is"
+    if not reason:
+        return f"{complaint}: give the channel a value type for it"
+    if is_record(type(value)):
+        return f"{complaint}, and no value type can carry it: {reason}"
+    return f"{complaint}, and no value type can carry it; {_CARRIED} can be carried"
+
+
+_CARRIED = (
+    "None, bool, int, float, str, bytes, dates and times, Decimal, UUID, and lists, sets and dicts of them"
+    " (with a value type also tuples, enums, attrs classes and dataclasses)"
+)
 
 SENDING = Conversion(
     {
         **dict.fromkeys(TO_TAG, _send_tagged),
         Kind.LITERAL: _send_literal,
-        Kind.LIST: _send_array,
+        Kind.LIST: _send_list,
         Kind.TUPLE: _send_tuple,
         Kind.SET: _send_set,
         Kind.MAP: _send_map,
         Kind.RECORD: _send_object,
     },
     choices_for_sending,
+    _complaint_of_untyped,
+    f"more than {MAX_VALUE_DEPTH} levels of nesting: it holds itself, or is nested too deeply",
 )

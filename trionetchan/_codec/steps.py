@@ -11,18 +11,40 @@ This module has what sending and receiving have in common. Decisions:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import typing_extensions
 
-from .columns import Column, Misfit, Step, bounded_depth, convert_part, map_each, type_check
+from .columns import (
+    Column,
+    ColumnStep,
+    Misfit,
+    OneStep,
+    Step,
+    Unsure,
+    bounded_depth,
+    convert_part,
+    map_each,
+    type_check,
+)
+from .items import MAX_VALUE_DEPTH
 from .messages import got, short
 from .schema import SCALARS, Kind, Node, Schema, reaches
 from .unions import Choices
 
-__all__ = ["Conversion", "Steps", "literal_step", "record_step", "tuple_step"]
+__all__ = [
+    "Conversion",
+    "Steps",
+    "convert_each",
+    "literal_step",
+    "mapped_step",
+    "record_step",
+    "scalar_step",
+    "shortcuts_of",
+    "tuple_step",
+]
 
 _CONTAINERS = frozenset({Kind.LIST, Kind.TUPLE, Kind.SET, Kind.MAP, Kind.RECORD})
 
@@ -36,12 +58,11 @@ class Conversion:
 
     makers: Mapping[Kind, Callable[[Steps, int, Node], Step]]
     choices: Callable[[Schema, Node], Choices]
+    complaint_of_untyped: Callable[[object], str]  # about a value that `Any` does not accept
+    too_deep: str  # the complaint about too many levels
 
     def root_step(self, schema: Schema) -> Step:
         return Steps(schema, self).of(0)
-
-    def passes_unchanged(self, node: Node) -> bool:
-        return node.python in SCALARS and (node.kind not in self.makers or node.python is bytes)
 
 
 @attrs.define(eq=False)
@@ -55,8 +76,11 @@ class Steps:
 
     def of(self, index: int) -> Step:
         if index not in self.made:
-            self.made[index] = lambda column, depth: self.made[index](column, depth)  # placeholder for recursive types
-            self.made[index] = self.make(index, self.schema.nodes[index])
+            # placeholder for recursive types: what is made meanwhile refers to the very object that is completed here
+            step = self.made[index] = Step(
+                lambda column, depth: step.column(column, depth), lambda value, depth: step.one(value, depth)
+            )
+            step.become(self.make(index, self.schema.nodes[index]))
         return self.made[index]
 
     def make(self, index: int, node: Node) -> Step:
@@ -66,13 +90,15 @@ class Steps:
             return union_step(self, index, node)
         if node.kind not in _CONTAINERS:
             return self.conversion.makers.get(node.kind, scalar_step)(self, index, node)
+        if node.kind is Kind.RECORD and typing_extensions.is_typeddict(node.python):
+            step = record_step(self, index, node, dict)
+        else:
+            step = self.conversion.makers[node.kind](self, index, node)
         parts = (*node.items, *(field.node for field in node.fields))
         recursive = any(reaches(self.schema.nodes, part, index) for part in parts)
-        if node.kind is Kind.RECORD and typing_extensions.is_typeddict(node.python):
-            return bounded_depth(record_step(self, index, node, dict), recursive=recursive)
-        return bounded_depth(self.conversion.makers[node.kind](self, index, node), recursive=recursive)
+        return bounded_depth(step, self.conversion.too_deep, recursive=recursive)
 
-    def check(self, index: int, *accepted: type) -> Callable[[Column], None]:
+    def check(self, index: int, accepted: Iterable[type]) -> Callable[[Column], None]:
         return type_check(self.schema.text(index), accepted)
 
 
@@ -103,22 +129,45 @@ def _untyped_schema() -> Schema:
 
 def scalar_step(steps: Steps, index: int, node: Node) -> Step:
     """Values that pass unchanged."""
-    check = steps.check(index, node.python)
+    accepted = frozenset({node.python})
+    check = steps.check(index, accepted)
 
-    def step(column: Column, _depth: int) -> Column:
+    def convert(column: Column, _depth: int) -> Column:
         check(column)
         return column
 
-    return step
+    def one(value: Any, _depth: int) -> Any:
+        if type(value) not in accepted:
+            raise Unsure
+        return value
+
+    return Step(convert, one, accepted)
+
+
+def mapped_step(steps: Steps, index: int, python: type, function: Callable[[Any], Any]) -> Step:
+    """Values of one type, each converted by a function."""
+    accepted = frozenset({python})
+    check = steps.check(index, accepted)
+
+    def convert(column: Column, _depth: int) -> Column:
+        check(column)
+        return map_each(function, column)
+
+    def one(value: Any, _depth: int) -> Any:
+        if type(value) not in accepted:
+            raise Unsure
+        return function(value)
+
+    return Step(convert, one)
 
 
 def literal_step(steps: Steps, index: int, before: Sequence[object], after: Sequence[object]) -> Step:
     """Literals: from one form to the other. True, 1 and 1.0 are one key to Python: hence the types."""
     table = {(type(value), value): other for value, other in zip(before, after, strict=True)}
-    check = steps.check(index, *(type(value) for value in before))
+    check = steps.check(index, map(type, before))
     text = steps.schema.text(index)
 
-    def step(column: Column, _depth: int) -> Column:
+    def convert(column: Column, _depth: int) -> Column:
         check(column)
         try:
             return [table[type(value), value] for value in column]
@@ -126,49 +175,65 @@ def literal_step(steps: Steps, index: int, before: Sequence[object], after: Sequ
             place = next(i for i, value in enumerate(column) if (type(value), value) not in table)
             raise Misfit(place, f"expected {text}, got {got(column[place])}") from None
 
-    return step
+    return Step(convert, lambda value, _depth: table[type(value), value])
 
 
-def tuple_step(steps: Steps, index: int, node: Node, accepted: type, build: Callable[[Any], Any]) -> Step:
+def tuple_step(steps: Steps, index: int, node: Node, python: type, build: Callable[[Any], Any]) -> Step:
     """Tuples of known length, NamedTuples among them."""
+    accepted = frozenset({python})
     check = steps.check(index, accepted)
-    parts = [(steps.of(item), f"element {i}") for i, item in enumerate(node.items)]
+    inner = [steps.of(item) for item in node.items]
+    parts = [(step.column, f"element {i}") for i, step in enumerate(inner)]
+    shortcuts = shortcuts_of(inner)
 
-    def step(column: Column, depth: int) -> Column:
+    def convert(column: Column, depth: int) -> Column:
         check(column)
         for place, value in enumerate(column):
             if len(value) != len(parts):
                 raise Misfit(place, f"expected {len(parts)} elements, got {len(value)}")
-        columns = zip(*column, strict=True)
-        done = [
-            convert_part(inner, list(part), depth, label) for (inner, label), part in zip(parts, columns, strict=True)
-        ]
+        columns = map(list, zip(*column, strict=True))
+        done = [convert_part(step, part, depth, label) for (step, label), part in zip(parts, columns, strict=True)]
         return map_each(build, zip(*done, strict=True) if done else ([()] * len(column)))
 
-    return step
+    def one(value: Any, depth: int) -> Any:
+        if type(value) not in accepted or len(value) != len(parts) or depth >= MAX_VALUE_DEPTH:
+            raise Unsure
+        return build(convert_each(value, shortcuts, depth + 1))
+
+    return Step(convert, one)
+
+
+Shortcuts = Sequence[tuple[frozenset[type], OneStep]]
+
+
+def shortcuts_of(steps: Sequence[Step]) -> Shortcuts:
+    return [(step.unchanged, step.one) for step in steps]
+
+
+def convert_each(parts: Sequence[Any], shortcuts: Shortcuts, depth: int) -> list[Any]:
+    """The parts of one value, each by its own step."""
+    return [
+        part if type(part) in unchanged else one(part, depth)
+        for part, (unchanged, one) in zip(parts, shortcuts, strict=True)
+    ]
 
 
 def record_step(steps: Steps, index: int, node: Node, build: Callable[..., Any]) -> Step:
     """Any record of named fields, some of which may be missing: from dicts to what is built of the fields."""
-    check = steps.check(index, dict)
+    accepted = frozenset({dict})
+    check = steps.check(index, accepted)
     allowed = {field.name for field in node.fields}
     required = {field.name for field in node.fields if not field.may_be_missing}
-    parts = [(f.name, f.attribute, f'field "{f.name}"', steps.of(f.node)) for f in node.fields]
+    parts = [(f.name, f.attribute, steps.of(f.node)) for f in node.fields]
 
-    def check_fields(column: Column) -> None:
-        for place, row in enumerate(column):
-            if not required <= row.keys() <= allowed:
-                wrong = sorted(map(short, row.keys() ^ (allowed if row.keys() - allowed else required)))[:3]
-                raise Misfit(place, f"fields unknown or missing: {', '.join(wrong)}")
-
-    def step(column: Column, depth: int) -> Column:
+    def convert(column: Column, depth: int) -> Column:
         check(column)
-        check_fields(column)
+        _check_fields(column, required, allowed)
         built: list[dict[str, Any]] = [{} for _ in column]
-        for name, attribute, label, inner in parts:
+        for name, attribute, step in parts:
             places = [place for place, row in enumerate(column) if name in row]
             try:
-                done = convert_part(inner, [column[place][name] for place in places], depth, label)
+                done = convert_part(step.column, [column[p][name] for p in places], depth, f'field "{name}"')
             except Misfit as misfit:
                 misfit.index = places[misfit.index]
                 raise
@@ -176,35 +241,50 @@ def record_step(steps: Steps, index: int, node: Node, build: Callable[..., Any])
                 built[place][attribute] = value
         return map_each(build, built)
 
-    return step
+    def one(row: Any, depth: int) -> Any:
+        if type(row) not in accepted or not required <= row.keys() <= allowed or depth >= MAX_VALUE_DEPTH:
+            raise Unsure
+        present = [(attribute, row[name], step) for name, attribute, step in parts if name in row]
+        return build({a: v if type(v) in step.unchanged else step.one(v, depth + 1) for a, v, step in present})
+
+    return Step(convert, one)
+
+
+def _check_fields(column: Column, required: set[str], allowed: set[str]) -> None:
+    for place, row in enumerate(column):
+        if not required <= row.keys() <= allowed:
+            wrong = sorted(map(short, row.keys() ^ (allowed if row.keys() - allowed else required)))[:3]
+            raise Misfit(place, f"fields unknown or missing: {', '.join(wrong)}")
 
 
 def union_step(steps: Steps, index: int, node: Node) -> Step:
     choices = steps.conversion.choices(steps.schema, node)
-    sole = choices.sole()
-    nodes, passes_unchanged = steps.schema.nodes, steps.conversion.passes_unchanged
-    unchanged = {python for python, member in sole.items() if passes_unchanged(nodes[member])}
     members = {member: steps.of(member) for member in node.items}
+    sole = {python: members[member] for python, member in choices.sole().items()}
+    unchanged = frozenset(python for python, step in sole.items() if python in step.unchanged)
     choose = _chooser(steps, index, choices, members)
 
-    def step(column: Column, depth: int) -> Column:
+    def convert(column: Column, depth: int) -> Column:
         kinds = set(map(type, column))
         if kinds <= unchanged:
             return column
         if len(kinds) == 1 and (only := sole.get(kinds.pop())) is not None:
-            return members[only](column, depth)
-        groups: dict[int, list[int]] = {}  # by member: which places in the column
+            return only.column(column, depth)
+        groups: dict[Step, list[int]] = {}  # which places in the column are of which member
         for place, (kind, value) in enumerate(zip(map(type, column), column, strict=True)):
-            member = sole.get(kind)
-            groups.setdefault(choose(value, place, depth) if member is None else member, []).append(place)
+            member = sole.get(kind) or choose(value, place, depth)
+            groups.setdefault(member, []).append(place)
         result = list(column)
-        changed = [_convert_group(members[member], places, result, depth) for member, places in groups.items()]
+        changed = [_convert_group(member.column, places, result, depth) for member, places in groups.items()]
         return result if any(changed) else column
 
-    return step
+    def one(value: object, depth: int) -> Any:
+        return (sole.get(type(value)) or choose(value, 0, depth)).one(value, depth)
+
+    return Step(convert, one, unchanged)
 
 
-def _convert_group(step: Step, places: list[int], column: Column, depth: int) -> bool:
+def _convert_group(step: ColumnStep, places: list[int], column: Column, depth: int) -> bool:
     """Converts the values at these places, in place. Returns whether anything changed."""
     group = [column[place] for place in places]
     try:
@@ -221,22 +301,22 @@ def _convert_group(step: Step, places: list[int], column: Column, depth: int) ->
 
 def _chooser(
     steps: Steps, index: int, choices: Choices, members: Mapping[int, Step]
-) -> Callable[[object, int, int], int]:
+) -> Callable[[object, int, int], Step]:
     """What finds the member that a value is of, by a look, or by trying where that leaves several."""
     text = steps.schema.text(index)
 
-    def choose(value: object, place: int, depth: int) -> int:
+    def choose(value: object, place: int, depth: int) -> Step:
         found = choices.of(value)
         if len(found) == 1:
-            return found[0]
+            return members[found[0]]
         for member in found:
             try:
-                members[member]([value], depth)
+                members[member].column([value], depth)
             except Misfit:
                 continue
-            return member
+            return members[member]
         if steps.untyped:
-            raise Misfit(place, f"{got(value)} would not arrive as it is: give the channel a value type")
+            raise Misfit(place, steps.conversion.complaint_of_untyped(value))
         raise Misfit(place, f"expected {text}, got {got(value)}")
 
     return choose
