@@ -28,13 +28,14 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("3 e", {"_channels.outgoing", "_channels.incoming"}),
     ("3 f", {"_endpoint"}),
     ("4", {"_exporter", "_importer"}),
-    ("5 a", {"_cli.demo"}),
-    ("5 b", {"_cli.app"}),
-    ("5 c", {"__main__"}),
+    ("5 a", {"_cli.texts"}),
+    ("5 b", {"_cli.demo"}),
+    ("5 c", {"_cli.app"}),
+    ("5 d", {"__main__"}),
     ("6", {"__init__"}),
 ]
 LEVEL = {module: level for level, (_, modules) in enumerate(FLOORS) for module in modules}
-PROGRAMS = {"_cli.demo", "_cli.app", "__main__"}
+PROGRAMS = {"_cli.texts", "_cli.demo", "_cli.app", "__main__"}
 
 CONTRACT = {
     "Direction",
