@@ -25,7 +25,7 @@ def test_case_is_measured_reported_and_compared(tmp_path: Path) -> None:
     first = run("defaults", "--quick", "--pairs", 2, "--json", file)
     assert first.returncode == 0, first.stderr
     assert "skipped" not in first.stdout
-    case = json.loads(file.read_text())["cases"]["defaults"]
+    case = json.loads(file.read_text(encoding="utf-8"))["cases"]["defaults"]
     assert [len(case["subject"]), len(case["baseline"])] == [2, 2]
     for measured in case["subject"]:
         assert measured["client"]["values"] == measured["server"]["values"] > 0

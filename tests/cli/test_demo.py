@@ -89,7 +89,7 @@ def directory(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         path = top / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     (top / "latin-1.txt").write_bytes("Übermut tut\xa0nicht gut".encode("latin-1"))  # bermut tut nicht gut
     (top / "binary").write_bytes(b"not text\0")
     (top / ".hidden").write_text("not seen")
@@ -161,10 +161,7 @@ async def test_another_total_is_a_failure(tmp_path: Path, directory: Path) -> No
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_interrupt_ends_all_processes_at_once(tmp_path: Path, number: signal.Signals, status: int) -> None:
-    directory = tmp_path / "files"
-    directory.mkdir()
-    for name in range(20):  # a job each, enough for both workers, whichever is there first
-        (directory / str(name)).write_text("word " * (demo.SMALLEST_JOB // 5))
+    directory = directory_of_jobs(tmp_path)
     with environment(tmp_path, WORKER + WORKERS_NEVER_ANSWER) as env:
         times = [await seconds_until_ended(directory, env, number, status)]
         # On a machine with more to do than processors to do it, the first may be slow through no fault of its own.
@@ -175,7 +172,33 @@ async def test_interrupt_ends_all_processes_at_once(tmp_path: Path, number: sign
 
 async def seconds_until_ended(directory: Path, env: dict[str, str], number: signal.Signals, status: int) -> float:
     """Interrupts a demo, whose workers have no time for anybody, as a terminal does: all of its process group."""
-    process = await trio.lowlevel.open_process(
+    process = await start_demo(directory, env)
+    assert process.stderr is not None
+    try:
+        workers = await workers_at_work(process)
+        began = trio.current_time()
+        os.killpg(process.pid, number)
+        await process.wait()
+        seconds = trio.current_time() - began
+        assert process.returncode == status
+        assert b"".join([chunk async for chunk in process.stderr]) == b""
+    finally:
+        await end(process)
+    assert_gone(workers)
+    return seconds
+
+
+def directory_of_jobs(tmp_path: Path) -> Path:
+    """A directory of 20 files that are a job each: enough for two workers, whichever is there first."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    for name in range(20):
+        (directory / str(name)).write_text("word " * (demo.SMALLEST_JOB // 5))
+    return directory
+
+
+async def start_demo(directory: Path, env: dict[str, str]) -> trio.Process:
+    return await trio.lowlevel.open_process(
         [sys.executable, "-m", "trionetchan", "demo", str(directory), "--workers", "2"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -183,31 +206,61 @@ async def seconds_until_ended(directory: Path, env: dict[str, str], number: sign
         process_group=0,
         env=env,
     )
+
+
+async def workers_at_work(process: trio.Process) -> list[int]:
+    """The process ids of the two workers, once both are counting (and never answer)."""
     assert process.stdout is not None
-    assert process.stderr is not None
-    async with process.stdout, process.stderr:
-        try:
-            output = b""
-            while output.count(b"counting\n") < 2:
-                chunk = await process.stdout.receive_some()
-                assert chunk, "the demo has ended by itself"
-                output += chunk
-            began = trio.current_time()
-            os.killpg(process.pid, number)
-            await process.wait()
-            seconds = trio.current_time() - began
-            assert process.returncode == status
-            assert b"".join([chunk async for chunk in process.stderr]) == b""
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
+    output = b""
+    while output.count(b"counting\n") < 2:
+        chunk = await process.stdout.receive_some()
+        assert chunk, "the demo has ended by itself"
+        output += chunk
     named = re.search(rb"process (\d+), (\d+)\n", output)
     assert named is not None
-    for worker in named.groups():
+    return [int(worker) for worker in named.groups()]
+
+
+async def end(process: trio.Process) -> None:
+    process.kill()
+    with trio.CancelScope(shield=True):
+        await process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            await pipe.aclose()
+
+
+def assert_gone(processes: list[int]) -> None:
+    for process in processes:
         with pytest.raises(ProcessLookupError):
-            os.kill(int(worker), 0)
-    return seconds
+            os.kill(process, 0)
+
+
+async def test_closed_output_ends_it_quietly_and_its_workers(tmp_path: Path) -> None:
+    with environment(tmp_path, WORKER + WORKERS_NEVER_ANSWER) as env:
+        process = await start_demo(directory_of_jobs(tmp_path), env)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            workers = await workers_at_work(process)
+            await process.stdout.aclose()
+            os.kill(workers[0], signal.SIGKILL)  # which the demo tells its user
+            assert await process.wait() == 141
+            assert b"".join([chunk async for chunk in process.stderr]) == b""
+        finally:
+            await end(process)
+        assert_gone(workers)
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+async def test_closed_output_of_a_short_answer(tmp_path: Path, argument: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with environment(tmp_path) as env:
+        command = [sys.executable, "-m", "trionetchan", argument]
+        ran = await trio.run_process(command, stdout=writing, capture_stderr=True, check=False, env=env)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, b"")
 
 
 async def test_missing_directory_is_said_in_one_line(tmp_path: Path) -> None:
