@@ -15,7 +15,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import attrs
@@ -25,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import child_environment
 
+from trionetchan import __version__
 from trionetchan._cli import demo, texts
 
 FILES = {
@@ -294,7 +294,7 @@ async def test_help_shows_the_demo_and_not_its_worker(tmp_path: Path) -> None:
 
 async def test_version(tmp_path: Path) -> None:
     ran = await run(tmp_path, "--version")
-    assert (ran.status, ran.output, ran.errors) == (0, version("trionetchan") + "\n", "")
+    assert (ran.status, ran.output, ran.errors) == (0, f"{__version__}\n", "")
 
 
 # Its parts
