@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +21,8 @@ from trionetchan import BoundListener, Exporter, Importer, Limits, open_exporter
 Medium = Literal["memory", "tcp"]
 T = TypeVar("T")
 PEERS = Path(__file__).with_name("peers")
+KEPT = ("PATH", "HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""What a child process gets of the environment variables found here: where programs and their libraries are."""
 
 
 async def serve_tcp(nursery: trio.Nursery, exporter: Exporter, **options: Any) -> int:
@@ -73,6 +78,25 @@ async def until(condition: Callable[[], bool]) -> None:
         await trio.sleep(0.001)
 
 
+@contextmanager
+def child_environment(**variables: object) -> Generator[dict[str, str]]:
+    """The environment variables for the processes that a test starts, the same wherever it runs, and `variables`.
+
+    Whichever of these processes, and of those that they start, still runs at the end of the block is ended then; also
+    if there is no end of the block, since the test run was killed (see `peers/child/sitecustomize.py`).
+    """
+    with tempfile.NamedTemporaryFile(prefix="lifeline-") as lifeline:
+        fcntl.flock(lifeline, fcntl.LOCK_EX)
+        yield {
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
+            "LANG": "C.UTF-8",
+            "TMPDIR": tempfile.gettempdir(),
+            "PYTHONPATH": str(PEERS / "child"),
+            "TRIONETCHAN_LIFELINE": lifeline.name,
+            **{name: str(value) for name, value in variables.items()},
+        }
+
+
 class Peer:
     """Another Python process, which runs one of the programs in `peers/`."""
 
@@ -101,13 +125,14 @@ class Peer:
 async def peer(program: str, *arguments: object) -> AsyncGenerator[Peer]:
     """Runs `peers/<program>.py` in a process of its own; it is killed, if it still runs, at the end of the block."""
     command = [sys.executable, str(PEERS / f"{program}.py"), *map(str, arguments)]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        yield Peer(process)
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    await pipe.aclose()
+    with child_environment() as env:
+        process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+        try:
+            yield Peer(process)
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+                for pipe in (process.stdin, process.stdout):
+                    if pipe is not None:
+                        await pipe.aclose()

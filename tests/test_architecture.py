@@ -90,7 +90,7 @@ def imports_of(module: str) -> Iterator[Import]:
     """Every import anywhere in the module, also within functions and conditions."""
     path = MODULES[module]
     base = ("trionetchan", *path.relative_to(PACKAGE).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield resolved(node.lineno, alias.name.split("."), None)

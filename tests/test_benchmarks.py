@@ -7,12 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import child_environment
+
 ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    with child_environment() as env:
+        return subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=60, check=False
+        )
 
 
 def test_case_is_measured_reported_and_compared(tmp_path: Path) -> None:
@@ -20,7 +25,7 @@ def test_case_is_measured_reported_and_compared(tmp_path: Path) -> None:
     first = run("defaults", "--quick", "--pairs", 2, "--json", file)
     assert first.returncode == 0, first.stderr
     assert "skipped" not in first.stdout
-    case = json.loads(file.read_text())["cases"]["defaults"]
+    case = json.loads(file.read_text(encoding="utf-8"))["cases"]["defaults"]
     assert [len(case["subject"]), len(case["baseline"])] == [2, 2]
     for measured in case["subject"]:
         assert measured["client"]["values"] == measured["server"]["values"] > 0

@@ -11,13 +11,13 @@ PROMISES = TESTS.parent / "docs" / "promises.md"
 
 
 def promised() -> list[int]:
-    return [int(number) for number in re.findall(r"^(\d+)\. ", PROMISES.read_text(), re.MULTILINE)]
+    return [int(number) for number in re.findall(r"^(\d+)\. ", PROMISES.read_text(encoding="utf-8"), re.MULTILINE)]
 
 
 def named() -> set[int]:
     numbers: set[int] = set()
     for path in TESTS.rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "promise":
                 for argument in node.args:
                     assert isinstance(argument, ast.Constant)

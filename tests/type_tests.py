@@ -1,5 +1,8 @@
 """What type checkers infer. mypy and pyright check this file, in `.ci/run`; nothing here is run."""
 
+# Each comment that expects an error is for both, and either of them tells one that is not needed:
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
@@ -43,7 +46,6 @@ async def infer(nursery: trio.Nursery, into: trio.MemorySendChannel[Job], out: t
         await importer.import_("x", into, Job)
         await importer.import_("x", out, Job, window=1, count=3)
         exporter.export("x", into)
-        exporter.export("x", into, str)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 async def infer_listeners(exporter: Exporter, listener: BoundListener) -> None:
@@ -54,5 +56,44 @@ async def infer_listeners(exporter: Exporter, listener: BoundListener) -> None:
     started: trio.TaskStatus[list[BoundListener]] = trio.TASK_STATUS_IGNORED
     await exporter.serve_tcp(0, task_status=started)
     await exporter.serve_unix("socket", task_status=started)
-    await open_exporter()  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-    open_exporter().export  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnusedExpression]  # noqa: B018
+    await open_exporter()  # type: ignore[misc]
+    open_exporter().export  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def refuse(
+    exporter: Exporter,
+    importer: Importer,
+    into: trio.MemorySendChannel[Job],
+    out: trio.MemoryReceiveChannel[Job],
+    stream: trio.abc.Stream,
+) -> None:
+    """Both type checkers tell each of these mistakes; one that goes untold makes its comment an error."""
+    # An end of another type than the channel
+    exporter.export("x", into, str)  # type: ignore[misc]
+    exporter.export("x", into, Job | None)  # type: ignore[misc]
+    await importer.import_("x", into, str)  # type: ignore[misc]
+    await importer.import_("x", into, list[Job], window=1)  # type: ignore[misc]
+
+    # What is no end
+    exporter.export("x", print, str)  # type: ignore[call-overload]
+    exporter.export("x", print)  # type: ignore[call-overload]
+    exporter.export("x", Job(1), Job)  # type: ignore[call-overload]
+    exporter.export("x", [1], int)  # type: ignore[call-overload]
+    exporter.export("x", stream, bytes)  # type: ignore[call-overload]
+    exporter.export("x", trio.open_memory_channel[Job](1), Job)  # type: ignore[call-overload]
+    await importer.import_("x", print, str)  # type: ignore[call-overload]
+    await importer.import_("x", print)  # type: ignore[call-overload]
+    await importer.import_("x", Job(1), Job)  # type: ignore[call-overload]
+    await importer.import_("x", stream)  # type: ignore[call-overload]
+    await importer.import_("x", trio.open_memory_channel[Job](1), Job)  # type: ignore[call-overload]
+
+    # What is confused with them
+    exporter.open_send_channel("x", Job).receive()  # type: ignore[attr-defined]
+    await importer.open_send_channel("x", into, Job)  # type: ignore[call-overload]
+    exporter.open_receive_channel("x", Job, count=3)  # type: ignore[call-overload]
+
+
+async def untold(exporter: Exporter, importer: Importer, out: trio.MemoryReceiveChannel[Job]) -> None:
+    """A receive end of another type is not told: as an end of objects it fits a type of objects. Sending tells it."""
+    exporter.export("x", out, str)
+    await importer.import_("x", out, str)

@@ -50,3 +50,5 @@ __all__ = [
     "open_tcp_importer",
     "open_unix_importer",
 ]
+
+__version__ = "0.1.0"

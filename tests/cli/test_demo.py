@@ -1,10 +1,11 @@
-"""The demo, as the processes that its user runs; a file that Python loads at start meddles with them where a test says.
+"""The demo, as the processes that its user runs; a file that each of them runs at its start meddles where a test says.
 
 So that no test depends on how fast which process is, what a worker does at the decisive moment is put in its place.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -12,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from importlib.metadata import version
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -20,8 +22,10 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import child_environment
 
-from trionetchan._cli import demo
+from trionetchan import __version__
+from trionetchan._cli import demo, texts
 
 FILES = {
     "one.txt": "the quick brown fox\n" * 50,
@@ -36,6 +40,10 @@ import sys
 if "demo-worker" in sys.orig_argv:
     import fcntl, os, signal
     from trionetchan._cli import demo
+"""
+SMALL_JOBS = """
+from trionetchan._cli import demo
+demo.SMALLEST_JOB = 100
 """
 
 # The first worker holds a lock that the others wait for, and dies with a job in its hands: with a window of 1 it gets a
@@ -64,7 +72,7 @@ WORKERS_COUNT_WRONG = """
 """
 WORKERS_NEVER_ANSWER = """
     def count_words(text):
-        print("counting", flush=True)
+        os.write(1, b"counting\\n")  # at once: what two workers write must not mix
         signal.pause()
     demo.count_words = count_words
 """
@@ -81,7 +89,7 @@ def directory(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         path = top / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     (top / "latin-1.txt").write_bytes("Übermut tut\xa0nicht gut".encode("latin-1"))  # bermut tut nicht gut
     (top / "binary").write_bytes(b"not text\0")
     (top / ".hidden").write_text("not seen")
@@ -99,23 +107,25 @@ class Ran:
     errors: str
 
 
-def environment(tmp_path: Path, meddling: str) -> dict[str, str]:
+@contextmanager
+def environment(tmp_path: Path, meddling: str = "") -> Generator[dict[str, str]]:
     """Environment variables that have each process of the demo run `meddling` at its start."""
-    folder = tmp_path / "meddling"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(f"LOCK = {str(tmp_path / 'lock')!r}\n{meddling}")
-    return {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
+    path = tmp_path / "meddling.py"
+    path.write_text(f"LOCK = {str(tmp_path / 'lock')!r}\n{meddling}")
+    with child_environment(TRIONETCHAN_MEDDLING=path, COLUMNS=200) as env:
+        yield env
 
 
 async def run(tmp_path: Path, *arguments: object, meddling: str = "") -> Ran:
     """Runs the command to its end."""
-    ran = await trio.run_process(
-        [sys.executable, "-m", "trionetchan", *map(str, arguments)],
-        capture_stdout=True,
-        capture_stderr=True,
-        check=False,
-        env=environment(tmp_path, meddling),
-    )
+    with environment(tmp_path, meddling) as env:
+        ran = await trio.run_process(
+            [sys.executable, "-m", "trionetchan", *map(str, arguments)],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env=env,
+        )
     return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
 
@@ -128,7 +138,7 @@ async def test_counts_every_word_once(tmp_path: Path, directory: Path) -> None:
 
 
 async def test_killed_worker_costs_no_word(tmp_path: Path, directory: Path) -> None:
-    ran = await run(tmp_path, "demo", directory, "--workers", 3, meddling=WORKER + FIRST_WORKER_DIES)
+    ran = await run(tmp_path, "demo", directory, "--workers", 3, meddling=SMALL_JOBS + WORKER + FIRST_WORKER_DIES)
     assert ran.status == 0
     assert re.search(r"^worker \d+ was ended by signal 9 \(Killed\)$", ran.output, re.MULTILINE)
     assert re.search(r"^\d jobs? without a result issued again$", ran.output, re.MULTILINE)
@@ -151,21 +161,44 @@ async def test_another_total_is_a_failure(tmp_path: Path, directory: Path) -> No
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_interrupt_ends_all_processes_at_once(tmp_path: Path, number: signal.Signals, status: int) -> None:
-    directory = tmp_path / "files"
-    directory.mkdir()
-    for name in range(20):  # enough for each of the workers, whichever is there first
-        (directory / str(name)).write_text("word")
-    env = environment(tmp_path, WORKER + WORKERS_NEVER_ANSWER)
-    times = [await seconds_until_ended(directory, env, number, status)]
-    # On a machine with more to do than processors to do it, the first one may be slow through no fault of its own.
-    while times[-1] >= 1 and len(times) < 3:
-        times.append(await seconds_until_ended(directory, env, number, status))
+    directory = directory_of_jobs(tmp_path)
+    with environment(tmp_path, WORKER + WORKERS_NEVER_ANSWER) as env:
+        times = [await seconds_until_ended(directory, env, number, status)]
+        # On a machine with more to do than processors to do it, the first may be slow through no fault of its own.
+        while times[-1] >= 1 and len(times) < 3:
+            times.append(await seconds_until_ended(directory, env, number, status))
     assert min(times) < 1
 
 
 async def seconds_until_ended(directory: Path, env: dict[str, str], number: signal.Signals, status: int) -> float:
     """Interrupts a demo, whose workers have no time for anybody, as a terminal does: all of its process group."""
-    process = await trio.lowlevel.open_process(
+    process = await start_demo(directory, env)
+    assert process.stderr is not None
+    try:
+        workers = await workers_at_work(process)
+        began = trio.current_time()
+        os.killpg(process.pid, number)
+        await process.wait()
+        seconds = trio.current_time() - began
+        assert process.returncode == status
+        assert b"".join([chunk async for chunk in process.stderr]) == b""
+    finally:
+        await end(process)
+    assert_gone(workers)
+    return seconds
+
+
+def directory_of_jobs(tmp_path: Path) -> Path:
+    """A directory of 20 files that are a job each: enough for two workers, whichever is there first."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    for name in range(20):
+        (directory / str(name)).write_text("word " * (demo.SMALLEST_JOB // 5))
+    return directory
+
+
+async def start_demo(directory: Path, env: dict[str, str]) -> trio.Process:
+    return await trio.lowlevel.open_process(
         [sys.executable, "-m", "trionetchan", "demo", str(directory), "--workers", "2"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -173,31 +206,61 @@ async def seconds_until_ended(directory: Path, env: dict[str, str], number: sign
         process_group=0,
         env=env,
     )
+
+
+async def workers_at_work(process: trio.Process) -> list[int]:
+    """The process ids of the two workers, once both are counting (and never answer)."""
     assert process.stdout is not None
-    assert process.stderr is not None
-    async with process.stdout, process.stderr:
-        try:
-            output = b""
-            while output.count(b"counting\n") < 2:
-                chunk = await process.stdout.receive_some()
-                assert chunk, "the demo has ended by itself"
-                output += chunk
-            began = trio.current_time()
-            os.killpg(process.pid, number)
-            await process.wait()
-            seconds = trio.current_time() - began
-            assert process.returncode == status
-            assert b"".join([chunk async for chunk in process.stderr]) == b""
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
+    output = b""
+    while output.count(b"counting\n") < 2:
+        chunk = await process.stdout.receive_some()
+        assert chunk, "the demo has ended by itself"
+        output += chunk
     named = re.search(rb"process (\d+), (\d+)\n", output)
     assert named is not None
-    for worker in named.groups():
+    return [int(worker) for worker in named.groups()]
+
+
+async def end(process: trio.Process) -> None:
+    process.kill()
+    with trio.CancelScope(shield=True):
+        await process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            await pipe.aclose()
+
+
+def assert_gone(processes: list[int]) -> None:
+    for process in processes:
         with pytest.raises(ProcessLookupError):
-            os.kill(int(worker), 0)
-    return seconds
+            os.kill(process, 0)
+
+
+async def test_closed_output_ends_it_quietly_and_its_workers(tmp_path: Path) -> None:
+    with environment(tmp_path, WORKER + WORKERS_NEVER_ANSWER) as env:
+        process = await start_demo(directory_of_jobs(tmp_path), env)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            workers = await workers_at_work(process)
+            await process.stdout.aclose()
+            os.kill(workers[0], signal.SIGKILL)  # which the demo tells its user
+            assert await process.wait() == 141
+            assert b"".join([chunk async for chunk in process.stderr]) == b""
+        finally:
+            await end(process)
+        assert_gone(workers)
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+async def test_closed_output_of_a_short_answer(tmp_path: Path, argument: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with environment(tmp_path) as env:
+        command = [sys.executable, "-m", "trionetchan", argument]
+        ran = await trio.run_process(command, stdout=writing, capture_stderr=True, check=False, env=env)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, b"")
 
 
 async def test_missing_directory_is_said_in_one_line(tmp_path: Path) -> None:
@@ -231,53 +294,92 @@ async def test_help_shows_the_demo_and_not_its_worker(tmp_path: Path) -> None:
 
 async def test_version(tmp_path: Path) -> None:
     ran = await run(tmp_path, "--version")
-    assert (ran.status, ran.output, ran.errors) == (0, version("trionetchan") + "\n", "")
+    assert (ran.status, ran.output, ran.errors) == (0, f"{__version__}\n", "")
 
 
 # Its parts
 
 
-def test_text_files_and_nothing_else(directory: Path) -> None:
-    files, unreadable = demo.text_files(directory)
+async def test_text_files_and_nothing_else(directory: Path) -> None:
+    display = Remembered()
+    files = await demo.find_files(directory, display)
     assert sorted(file.name for file in files) == sorted([*FILES, "latin-1.txt"])
-    assert unreadable == 1
+    assert display.lines == ["1 file left out: cannot be read"]
     assert {file.name: file.size for file in files}["empty.txt"] == 0
+
+
+async def test_search_of_many_files_shows_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "FILES_AT_ONCE", 10)
+    for number in range(25):
+        (tmp_path / str(number)).write_bytes(b"\0" if number % 2 else b"word")
+    display = Remembered()
+    assert len(await demo.find_files(tmp_path, display)) == 13
+    assert display.steps == [10, 10, 5]
 
 
 async def test_nothing_to_count(tmp_path: Path) -> None:
     with pytest.raises(demo.DemoError, match="no text files there"):
-        await demo.run(tmp_path, 1, Nothing())
+        await demo.run(tmp_path, 1, Remembered())
     (tmp_path / "file").touch()
     with pytest.raises(demo.DemoError, match="Not a directory"):
-        await demo.run(tmp_path / "file", 1, Nothing())
+        await demo.run(tmp_path / "file", 1, Remembered())
 
 
-class Nothing:
-    """A display that shows nothing."""
+@attrs.define
+class Remembered:
+    """A display that remembers what it was to show."""
 
-    def say(self, text: str) -> None: ...
-    def begin(self, what: str, total: int) -> None: ...
-    def advance(self, size: int) -> None: ...
+    lines: list[str] = attrs.field(factory=list[str])
+    steps: list[int] = attrs.field(factory=list[int])
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def begin(self, what: str, total: int | None) -> None: ...
+
+    def advance(self, count: int) -> None:
+        self.steps.append(count)
 
 
-def test_name_that_is_not_text_is_made_text(tmp_path: Path) -> None:
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).write_text("word")
-    files, _ = demo.text_files(tmp_path)
+async def test_name_that_is_not_text_is_made_text(tmp_path: Path) -> None:
+    os.mknod(os.fsencode(tmp_path) + b"/\xff")
+    files = await demo.find_files(tmp_path, Remembered())
     assert [file.name for file in files] == ["\N{REPLACEMENT CHARACTER}"]
 
 
+TEXTS = st.lists(st.sampled_from([b" ", b"\n", b"a", b"bcd", "é".encode()])).map(b"".join)
+
+
 @settings(deadline=None)
-@given(st.lists(st.sampled_from([b" ", b"\n", b"a", b"bcd", "é".encode()])).map(b"".join))
+@given(TEXTS)
 def test_pieces_are_cut_between_words(text: bytes) -> None:
-    with pytest.MonkeyPatch.context() as patch, tempfile.NamedTemporaryFile() as file:
-        patch.setattr(demo, "PIECE", 8)
+    with tempfile.NamedTemporaryFile() as file:
         file.write(text)
         file.flush()
-        cut = list(demo.pieces(Path(file.name)))
+        cut = list(texts.pieces(Path(file.name), 8))
     assert b"".join(cut) == text
     assert all(0 < len(piece) <= 8 for piece in cut)
     if all(len(word) < 8 for word in text.split()):
-        assert sum(map(demo.count_words, cut)) == demo.count_words(text)
+        assert sum(map(texts.count_words, cut)) == texts.count_words(text)
+
+
+@settings(deadline=None)
+@given(st.lists(TEXTS, max_size=5))
+def test_bundles_hold_all_text_and_are_not_small_without_need(contents: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        files = [texts.TextFile(Path(directory, str(number)), str(number), 0) for number in range(len(contents))]
+        for file, content in zip(files, contents, strict=True):
+            file.path.write_bytes(content)
+        files.insert(1, texts.TextFile(Path(directory, "gone"), "gone", 0))
+        left_out: list[str] = []
+        made = list(texts.bundles(files, 20, left_out))
+    assert left_out == ["gone left out: No such file or directory"]
+    for number, content in enumerate(contents):
+        assert b"".join(piece.text for bundle in made for piece in bundle if piece.file == str(number)) == content
+    sizes = [sum(len(piece.text) for piece in bundle) for bundle in made]
+    assert all(0 < size <= 20 for size in sizes)
+    for (size, _), (_, following) in itertools.pairwise(zip(sizes, made, strict=True)):
+        assert size + len(following[0].text) > 20
 
 
 def test_no_difference() -> None:

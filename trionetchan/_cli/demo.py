@@ -1,9 +1,10 @@
-"""The demo: worker processes count the words of text files. How a program uses this library, in one file.
+"""The demo: worker processes count the words of text files. How a program uses this library.
 
 One process exports "jobs" and "results". Each worker process imports both: all of them compete for the jobs, and all of
 their results arrive in one place. Three things make it a work queue that survives its workers:
 
-- A worker takes its jobs with a small window, so that it never sits on many that another one could do.
+- A worker takes its jobs with a small window, so that it never sits on many that another one could do; a job is large
+  enough that counting takes much longer than sending it.
 - What a worker had not been handed when it died comes back by itself and goes to another. The job that it had in its
   hands does not: to the library it is delivered. So this program keeps each job until it has the result, and issues it
   again when a worker is gone.
@@ -17,9 +18,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import re
 import signal
-import stat
 import subprocess
 import sys
 import sysconfig
@@ -33,6 +32,7 @@ import trio
 
 from .._exporter import Exporter, open_exporter
 from .._importer import Importer, open_tcp_importer
+from .texts import Bundle, Piece, TextFile, bundles, candidates, count_words, look_at
 
 __all__ = [
     "Count",
@@ -42,19 +42,18 @@ __all__ = [
     "Outcome",
     "Result",
     "Share",
-    "TextFile",
     "count_with_workers",
-    "count_words",
     "difference",
-    "pieces",
+    "find_files",
     "run",
     "run_worker",
-    "text_files",
     "work",
 ]
 
-PIECE = 64 * 2**10  # bytes of a file in one job, at most
-WORD = re.compile(r"\w+")
+LARGEST_JOB = 256 * 2**10  # bytes of text: some milliseconds of counting
+SMALLEST_JOB = 4 * 2**10
+JOBS_PER_WORKER = 16  # at least, if there is text enough: so that no worker has a job long after the others are idle
+FILES_AT_ONCE = 256
 WORKER = (sys.executable, "-m", "trionetchan", "demo-worker")
 
 
@@ -67,20 +66,24 @@ class DemoError(Exception):
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """A piece of a text file, whose words are to be counted."""
+    """Pieces of text files, whose words are to be counted."""
 
     number: int
-    path: str
-    text: bytes
+    pieces: list[Piece]
+
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        return sum(len(piece.text) for piece in self.pieces)
 
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """How many words the text of one job has, and the process id of the worker that counted them."""
+    """How many words the pieces of one job have, by file, and the process id of the worker that counted them."""
 
     job: int
     worker: int
-    words: int
+    words: dict[str, int]
 
 
 # The worker
@@ -98,7 +101,14 @@ async def work(importer: Importer) -> None:
     jobs = await importer.open_receive_channel("jobs", Job, window=4)
     async with results:
         async for job in jobs:
-            await results.send(Result(job=job.number, worker=os.getpid(), words=count_words(job.text)))
+            await results.send(Result(job=job.number, worker=os.getpid(), words=_count(job.pieces)))
+
+
+def _count(pieces: Bundle) -> dict[str, int]:
+    words: dict[str, int] = {}
+    for piece in pieces:
+        words[piece.file] = words.get(piece.file, 0) + count_words(piece.text)
+    return words
 
 
 # The process that deals jobs and collects results
@@ -110,10 +120,10 @@ class Display(Protocol):
     def say(self, text: str) -> None:
         """One line."""
 
-    def begin(self, what: str, total: int) -> None:
-        """A stretch of work begins: so many bytes of text."""
+    def begin(self, what: str, total: int | None) -> None:
+        """A stretch of work begins: so many bytes of text, or (None) files, nobody knows how many."""
 
-    def advance(self, size: int) -> None:
+    def advance(self, count: int) -> None:
         """So many of them are done."""
 
 
@@ -122,8 +132,10 @@ class Share:
     """What one worker has done."""
 
     files: set[str] = attrs.field(factory=set[str])
-    results: int = 0
+    jobs: int = 0
     words: int = 0
+    size: int = 0
+    """Bytes of text."""
 
 
 @attrs.define(eq=False)
@@ -147,11 +159,14 @@ class Count:
     _began: float | None = None
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
-    async def issue(self, exporter: Exporter, jobs: trio.MemorySendChannel[Job], files: Sequence[TextFile]) -> None:
-        """Sends a job for each piece of the files, and returns when all have their results; closes `jobs` then."""
+    async def issue(self, exporter: Exporter, jobs: trio.MemorySendChannel[Job], texts: Iterator[Bundle]) -> None:
+        """Sends a job for each bundle of text, and returns when all have their results; closes `jobs` then."""
         async with jobs:
-            for job in self._jobs(files):
-                self._open[job.number] = job
+            for number in itertools.count():
+                bundle = await _next(texts)
+                if bundle is None:
+                    break
+                job = self._open[number] = Job(number=number, pieces=bundle)
                 await jobs.send(job)
                 if self._began is None:
                     self._began = trio.current_time()
@@ -164,16 +179,6 @@ class Count:
                 elif self._open:
                     await self._changed.wait()
             self.complete = True
-
-    def _jobs(self, files: Sequence[TextFile]) -> Iterator[Job]:
-        # This reads files in the event loop: a piece of a local file comes sooner than a thread would that reads it.
-        numbers = itertools.count()
-        for file in files:
-            try:
-                for text in pieces(file.path):
-                    yield Job(number=next(numbers), path=file.name, text=text)
-            except OSError as error:
-                self.display.say(f"{file.name} left out: {error.strerror}")
 
     async def _issue_again(self, jobs: trio.MemorySendChannel[Job]) -> None:
         # Which of them the lost worker had nobody can tell; a few are done twice, and the second result is ignored.
@@ -190,14 +195,15 @@ class Count:
             job = self._open.pop(result.job, None)
             if job is None:
                 continue  # done twice
-            self.words[job.path] += result.words
+            self.words.update(result.words)
             share = self.shares.setdefault(result.worker, Share())
-            share.files.add(job.path)
-            share.results += 1
-            share.words += result.words
+            share.files.update(result.words)
+            share.jobs += 1
+            share.words += sum(result.words.values())
+            share.size += job.size
             if self._began is not None:
                 self.seconds = trio.current_time() - self._began
-            self.display.advance(len(job.text))
+            self.display.advance(job.size)
             if not self._open:
                 self._wake()
 
@@ -209,6 +215,11 @@ class Count:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+async def _next(texts: Iterator[Bundle]) -> Bundle | None:
+    """The next bundle, read in a thread: a disk may be slow, and the event loop has workers to serve meanwhile."""
+    return await trio.to_thread.run_sync(next, texts, None, abandon_on_cancel=True)
 
 
 async def count_with_workers(files: Sequence[TextFile], workers: int, display: Display) -> Count:
@@ -235,15 +246,23 @@ async def _count_with_workers(files: Sequence[TextFile], workers: int, count: Co
             (listener,) = await nursery.start(exporter.serve_tcp, 0)
             port: int = listener.socket.getsockname()[1]
             nursery.start_soon(count.collect, results)
+            left_out: list[str] = []
             async with trio.open_nursery() as staff:
                 employ = functools.partial(_employ, count, workers, port)
                 processes: list[trio.Process] = [await staff.start(employ) for _ in range(workers)]
                 pids = ", ".join(str(process.pid) for process in processes)
                 count.display.say(f"{_number(workers, 'worker')} at port {port}: process {pids}")
-                await count.issue(exporter, jobs, files)
+                await count.issue(exporter, jobs, bundles(files, _size_of_jobs(files, workers), left_out))
+            for line in left_out:
+                count.display.say(line)
             # The jobs have ended, so the workers have too, and there is nothing more to collect.
             exporter.hangup("results")
             nursery.cancel_scope.cancel()
+
+
+def _size_of_jobs(files: Sequence[TextFile], workers: int) -> int:
+    fair = sum(file.size for file in files) // (JOBS_PER_WORKER * workers)
+    return max(SMALLEST_JOB, min(fair, LARGEST_JOB))
 
 
 async def _employ(count: Count, workers: int, port: int, *, task_status: trio.TaskStatus[trio.Process]) -> None:
@@ -281,83 +300,38 @@ def _how_it_ended(process: trio.Process) -> str:
     return f"was ended by signal {-code} ({signal.strsignal(-code)})"
 
 
-# What is counted
+# All of it
 
 
-@attrs.frozen
-class TextFile:
-    """A file to be counted: where it is, what to call it, and its size in bytes."""
-
-    path: Path
-    name: str
-    size: int
-
-
-def text_files(directory: Path) -> tuple[list[TextFile], int]:
-    """The text files below a directory, and how many files and directories cannot be read.
-
-    A file is text if it has no NUL byte near its beginning. Left out: what is hidden or not a regular file, and
-    `__pycache__` and `site-packages`. `DemoError` if the directory cannot be read.
-    """
+async def find_files(directory: Path, display: Display) -> list[TextFile]:
+    """The text files below a directory. `DemoError` if it cannot be read, or there are none."""
     try:
-        next(directory.iterdir(), None)
+        await trio.to_thread.run_sync(os.listdir, directory, abandon_on_cancel=True)
     except OSError as error:
         raise DemoError(f"{directory}: {error.strerror}") from None
+    display.begin("looking for text files", None)
     files: list[TextFile] = []
     errors: list[OSError] = []
-    for parent, directories, names in os.walk(directory, onerror=errors.append):
-        directories[:] = sorted(name for name in directories if name[0] != "." and name not in _LEFT_OUT)
-        for name in sorted(name for name in names if name[0] != "."):
-            path = Path(parent, name)
-            try:
-                status = path.stat()
-                if stat.S_ISREG(status.st_mode) and _is_text(path):
-                    # A name need not be UTF-8 either, and text on the network must be.
-                    shown = os.fsencode(path.relative_to(directory)).decode(errors="replace")
-                    files.append(TextFile(path, shown, status.st_size))
-            except OSError as error:
-                errors.append(error)
-    return files, len(errors)
-
-
-_LEFT_OUT = ("__pycache__", "site-packages", "dist-packages")
-
-
-def _is_text(path: Path) -> bool:
-    with path.open("rb") as file:
-        return b"\0" not in file.read(1024)
-
-
-def pieces(path: Path) -> Iterator[bytes]:
-    """The text of a file, cut between words. `OSError` if it cannot be read."""
-    with path.open("rb") as file:
-        rest = b""
-        while block := file.read(PIECE - len(rest)):
-            rest += block
-            if len(rest) == PIECE:
-                cut = max(rest.rfind(b" "), rest.rfind(b"\n")) + 1 or PIECE
-                yield rest[:cut]
-                rest = rest[cut:]
-        if rest:
-            yield rest
-
-
-def count_words(text: bytes) -> int:
-    """How many words there are. What is not UTF-8 counts as no letter."""
-    return len(WORD.findall(text.decode(errors="replace")))
+    look = functools.partial(look_at, candidates(directory, errors), FILES_AT_ONCE, directory, errors)
+    looked_at = FILES_AT_ONCE
+    while looked_at == FILES_AT_ONCE:
+        looked_at, found = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+        files += found
+        display.advance(looked_at)
+    if errors:
+        display.say(f"{_number(len(errors), 'file')} left out: cannot be read")
+    if not files:
+        raise DemoError(f"{directory}: no text files there")
+    return files
 
 
 async def _count_alone(files: Sequence[TextFile], display: Display) -> Counter[str]:
     """How many words each file has, counted in this process."""
     words: Counter[str] = Counter()
-    for file in files:
-        try:
-            for text in pieces(file.path):
-                words[file.name] += count_words(text)
-                display.advance(len(text))
-                await trio.lowlevel.checkpoint()
-        except OSError:
-            continue  # said already, when its jobs were made
+    texts = bundles(files, LARGEST_JOB, [])  # which files are left out was said when the jobs were made
+    while (bundle := await _next(texts)) is not None:
+        words.update(_count(bundle))
+        display.advance(sum(len(piece.text) for piece in bundle))
     return words
 
 
@@ -371,9 +345,6 @@ def difference(counted: Counter[str], expected: Counter[str]) -> str | None:
         f"the workers counted {counted.total():,} words, one process {expected.total():,}; they differ in "
         f"{_number(len(differing), 'file')}, such as {examples}"
     )
-
-
-# All of it
 
 
 @attrs.frozen(kw_only=True)
@@ -395,11 +366,7 @@ async def run(directory: Path | None, workers: int, display: Display) -> Outcome
     Cancelling it ends the workers at once.
     """
     directory = Path(sysconfig.get_path("stdlib")) if directory is None else directory
-    files, unreadable = await trio.to_thread.run_sync(text_files, directory, abandon_on_cancel=True)
-    if unreadable:
-        display.say(f"{_number(unreadable, 'file')} left out: cannot be read")
-    if not files:
-        raise DemoError(f"{directory}: no text files there")
+    files = await find_files(directory, display)
     size = sum(file.size for file in files)
     display.say(f"{_number(len(files), 'file')} of {directory}")
     display.begin(_number(workers, "worker"), size)
