@@ -107,6 +107,11 @@ class Incoming(Generic[T]):
         return self._state is not _State.OPEN
 
     @property
+    def done(self) -> bool:
+        """Whether nothing can happen on it any more."""
+        return self.closed.is_set() and not self._sources
+
+    @property
     def unbuffered(self) -> bool:
         """Whether a value that is delivered is in the hands of a waiting task."""
         return self._outlet.unbuffered

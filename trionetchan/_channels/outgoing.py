@@ -115,6 +115,11 @@ class Outgoing(Generic[T]):
         return self._state is _State.FINISHED and self.delivered
 
     @property
+    def done(self) -> bool:
+        """Whether nothing can happen on it any more."""
+        return self.closed.is_set() and not self.links and (self.ended or self.delivered)
+
+    @property
     def _nothing_taken(self) -> bool:
         """Whether all that was taken is acknowledged."""
         return not (self._intake.taken or self._dealer.waiting or self._dealer.unacknowledged)
@@ -130,6 +135,7 @@ class Outgoing(Generic[T]):
                 self._attention = trio.CancelScope()
             self._tell_end()
         finally:
+            self._drop_taken(self._why)
             self._close_end()
             await self._intake.aclose()
             self.closed.set()
@@ -154,6 +160,8 @@ class Outgoing(Generic[T]):
                 await self._receive()
             elif not intake.over:
                 await intake.gather(room, self._dealer.half_window)
+            if self.ended:
+                return  # with a value, perhaps, that was on its way to the pump when it ended
             self._deal()
             if intake.streaming:  # a whole batch may have been there, so that nothing was waited for
                 await trio.lowlevel.cancel_shielded_checkpoint()
@@ -234,11 +242,10 @@ class Outgoing(Generic[T]):
         if not self.ended:
             self._state = _State.ENDED
             self._why = why
-            taken = len(self._intake.taken)
-            self._intake.taken.clear()
-            self._drop(self._dealer.drop(), why, more=taken, by_peer=by_peer)
+            self._drop_taken(why, self._dealer.drop(), by_peer=by_peer)
             self._close_end()
             self._progressed.unpark_all()
+            self._waits.look_again()
             self._attention.cancel()
 
     def leave(self) -> None:
@@ -260,6 +267,12 @@ class Outgoing(Generic[T]):
                 self._state = _State.FINISHED
                 self._tell_end()
             await self._progressed.park()
+
+    def _drop_taken(self, why: str, numbers: Collection[int] = (), *, by_peer: bool = False) -> None:
+        """What the pump has in its hands; and with it what had been dealt, of these numbers."""
+        count = len(self._intake.taken)
+        self._intake.taken.clear()
+        self._drop(numbers, why, more=count, by_peer=by_peer)
 
     def _close_end(self) -> None:
         """What is left in the local end is dropped."""

@@ -92,7 +92,7 @@ class Registry:
 
     def sweep(self, channel: Channel) -> bool:
         """Forgets a channel without a name, if it is done. Whether it is."""
-        if channel not in self._retired or not channel.closed.is_set() or channel.links:
+        if channel not in self._retired or not channel.done:
             return False
         self._retired.remove(channel)
         if isinstance(channel, Outgoing):

@@ -70,6 +70,7 @@ class Connection:
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
         """Says goodbye, behind what is queued, for at most `goodbye_timeout`; then the connection ends."""
         self._wire.leave(code, message)
+        self.peer.acknowledger.closed()
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
         self.flush()
 

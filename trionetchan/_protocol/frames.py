@@ -398,10 +398,7 @@ class FrameCutter:
         end = len(chunk)
         if self._data is not None:
             position = min(self._missing, end)
-            self._missing -= position
-            yield attrs.evolve(self._data, more=self._data.more or self._missing > 0, payload=view[:position])
-            if not self._missing:
-                self._data = None
+            yield self._go_on(self._data, view[:position])
         while position < end:
             try:
                 major, size, start = read_head(view, position)
@@ -422,6 +419,12 @@ class FrameCutter:
             position = start + size
         if position < end:
             self._buffer += view[position:]
+
+    def _go_on(self, frame: Data, payload: memoryview) -> Data:
+        """The next part of a frame that has been passed on in part."""
+        self._missing -= len(payload)
+        self._data = frame if self._missing else None
+        return attrs.evolve(frame, more=frame.more or self._missing > 0, payload=payload)
 
     def _check_start(self, chunk: bytes | bytearray) -> None:
         """The stream starts with the magic bytes, as far as they have come."""

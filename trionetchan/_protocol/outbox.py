@@ -64,10 +64,6 @@ class Outbox:
         return bool(self._line or self._hurried or self._control)
 
     @property
-    def has_data(self) -> bool:
-        return bool(self._line)
-
-    @property
     def has_undue(self) -> bool:
         """Whether there is something to acknowledge that is not due yet, or cannot be told of yet."""
         if not self._hurried:

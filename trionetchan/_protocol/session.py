@@ -202,6 +202,11 @@ class Session:
         self.outbox.hurry()
 
     @property
+    def has_unsaid(self) -> bool:
+        """Whether there is something to be said yet, now or once it is confirmed."""
+        return self.outbox.must_answer or self.has_undue
+
+    @property
     def has_undue(self) -> bool:
         """Whether the peer is to be told of deliveries, and it is not due yet or not confirmed."""
         return bool(self._unsaid) or self.outbox.has_undue
@@ -231,12 +236,6 @@ class Session:
             channel.writing.window.discard_unwritten()
         channel.writing.close = (code, message)
         self.outbox.get_in_line(channel.writing)
-
-    def conclude(self) -> None:
-        """Nothing more is taken from the peer: what there is to tell it is due now, confirmed or not."""
-        for window in self.unconfirmed:
-            window.confirm(window.delivered)
-        self.hurry()
 
     def data_to_send(self, size: int) -> list[Piece]:
         """The next pieces of frames to send, about `size` bytes in all."""

@@ -68,10 +68,13 @@ class Wire:
         self._own.append(encode(Ping(token)))
 
     def leave(self, code: Code, message: str = "") -> None:
-        """Says goodbye, behind all that is queued. Nothing is taken from the peer any more."""
+        """Says goodbye, behind all that is queued and all that waits to be confirmed.
+
+        Nothing is taken from the peer any more.
+        """
         if not self.ended:
             self.state = WireState.LEAVING
-            self.session.conclude()
+            self.session.hurry()
             self._goodbye = Goodbye(code, message)
 
     # Bytes out
@@ -81,8 +84,12 @@ class Wire:
         """Whether there is something to say that does not wait."""
         if self.state is WireState.OVER:
             return False
-        own = self._own or self._pong is not None or self.state is WireState.LEAVING
+        own = self._own or self._pong is not None or self._goodbye_is_due
         return bool(own) or self.session.outbox.must_answer
+
+    @property
+    def _goodbye_is_due(self) -> bool:
+        return self.state is WireState.LEAVING and not self.session.has_unsaid
 
     def data_to_send(self, size: int = FRAME_SIZE) -> list[Piece]:
         """The next pieces to send, in order, about `size` bytes in all; none when there is nothing to say."""
@@ -93,7 +100,7 @@ class Wire:
             pieces.append(encode(self._pong))
             self._pong = None
         pieces += self.session.data_to_send(size - sum(map(len, pieces)))
-        if self.state is WireState.LEAVING and not self.session.outbox.has_data:
+        if self._goodbye_is_due:
             pieces.append(encode(self._goodbye))
             self.state = WireState.OVER
         return pieces
