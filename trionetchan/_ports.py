@@ -91,8 +91,8 @@ class ReceivingLink(Protocol):
         """Whether as many values are delivered as the import asked for."""
         ...
 
-    def delivered(self, count: int, *, last: bool, waited: bool) -> None:
-        """`count` values more are delivered; the peer is told in time.
+    def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
+        """`count` values more are delivered; the peer is told in time. Whether the link is `exhausted`.
 
         `last`: nothing more waits to be delivered. `waited`: the task that says so has waited at least one turn of the
         scheduler since it last did.

@@ -249,31 +249,33 @@ class Incoming(Generic[T]):
             self.closed.set()
 
     async def _serve(self, *, sleeps: bool) -> None:
+        outlet, backlog = self._outlet, self._backlog
         while not self.ended:
-            if not self._next_values():
+            if not backlog.values and not self._next_values():
                 await self._work.park()
-            elif await self._send_next() and sleeps:
+                continue
+            outlet.sending = True  # it stays so when it is cancelled, until that is seen to
+            try:
+                await outlet.send(backlog.values[-1])
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                outlet.sending = False
+                self.finish(Code.RECEIVER_GONE)
+                return
+            except Exception as error:
+                outlet.sending = False
+                self._owner.failed(error)
+                self.finish(Code.RECEIVER_GONE, keep_end=True)
+                return
+            outlet.sending = False
+            backlog.values.pop()
+            self._count(1, waited=True)
+            if sleeps:
                 await trio.sleep(BATCH_DELAY)
                 self._deliver()
 
-    async def _send_next(self) -> bool:
-        """Waits until the local end takes the next value. Whether it did."""
-        try:
-            taken = await self._outlet.send(self._backlog.values[-1])
-        except Exception as error:
-            self._owner.failed(error)
-            self.finish(Code.RECEIVER_GONE, keep_end=True)
-            return False
-        if taken is Taken.RECEIVER_GONE:
-            self.finish(Code.RECEIVER_GONE)
-            return False
-        self._backlog.values.pop()
-        self._count(1, waited=True)
-        return True
-
     def _after_interruption(self) -> None:
         """A `send` was cancelled, by a peer that hung up or by the end of the channel: the value was not delivered."""
-        self._outlet.interrupted()
+        self._outlet.sending = False
         source = self._backlog.source
         if source is not None and source.state is SourceState.DISCARDED:
             self._backlog.values.clear()
@@ -307,8 +309,8 @@ class Incoming(Generic[T]):
         source = self._backlog.source
         assert source is not None
         self.counts.received += delivered
-        source.link.delivered(delivered, last=self._backlog.empty, waited=waited)
-        if source.link.exhausted and source.state in (SourceState.BOUND, SourceState.LEAVING, SourceState.LOST):
+        exhausted = source.link.delivered(delivered, last=self._backlog.empty, waited=waited)
+        if exhausted and source.state in (SourceState.BOUND, SourceState.LEAVING, SourceState.LOST):
             self._release(source, Code.COUNT_REACHED)
         elif source.state is not SourceState.BOUND:
             self._settle(source)

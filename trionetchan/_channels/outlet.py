@@ -32,6 +32,8 @@ class Outlet(Generic[T]):
     """Puts values into an end."""
 
     def __init__(self, end: trio.abc.SendChannel[T]) -> None:
+        self.send = end.send
+        """Waits until the end takes a value; `sending` is to be set around it."""
         self.sending = False
         """Whether a task is inside `send`."""
         self._end = end
@@ -69,28 +71,6 @@ class Outlet(Generic[T]):
             taken = Taken.RECEIVER_GONE
         del values[len(values) - count :]
         return count, taken
-
-    async def send(self, value: T) -> Taken:
-        """Waits until the end takes the value. What a foreign end's `send` raises passes through.
-
-        The end has taken the value if, and only if, it returns `Taken.ALL`. `sending` stays set when it is cancelled,
-        until `interrupted` is called.
-        """
-        self.sending = True
-        try:
-            await self._end.send(value)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.sending = False
-            return Taken.RECEIVER_GONE
-        except Exception:
-            self.sending = False
-            raise
-        self.sending = False
-        return Taken.ALL
-
-    def interrupted(self) -> None:
-        """A `send` was cancelled: the end has not taken the value."""
-        self.sending = False
 
     def close(self) -> None:
         """Closes the end, if that can be done at once."""

@@ -45,15 +45,16 @@ class Acknowledger:
         self._session.acknowledge(channel_id)
         may_wait = self._program_answers or not last
         due = window.ack_due
+        now = due or (self._delay is not None and not may_wait)
         if window.confirmed < window.delivered:
-            self._wake(may_wait=may_wait and not window.confirmation_due)
-        elif not due and (may_wait or self._delay is None):
+            tellable = window.confirmed > window.announced
+            self._wake(may_wait=may_wait and (tellable or not due))
+            now = now and tellable
+        elif not now:
             self._wake(may_wait=may_wait)
-        else:
-            due = True
-        if due:
+        if now:
             self._session.hurry()
-        return due
+        return now
 
     def closed(self) -> None:
         """A last word may wait for its values to be confirmed."""

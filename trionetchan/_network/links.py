@@ -158,14 +158,15 @@ class ReceiveLink:
     def exhausted(self) -> bool:
         return self._window.exhausted
 
-    def delivered(self, count: int, *, last: bool, waited: bool) -> None:
+    def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
         window = self._window
         if waited and window.unbuffered:
             window.step()
         window.deliver(count)
         # Not each delivery needs a word: one that is pending will tell of this one, too.
-        if last or not window.ack_pending or window.ack_due or (window.unbuffered and window.confirmation_due):
+        if last or not window.ack_pending or window.ack_due:
             self._peer.acknowledge(self.id, window, last=last)
+        return window.exhausted
 
     def close(self, code: Code, message: str = "") -> None:
         self._peer.unbind(self.id)

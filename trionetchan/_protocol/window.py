@@ -133,6 +133,8 @@ class ReceiveWindow:
         self._max_value_size = max_value_size
         self._bytes_confirmed = 0
         self._value_limit, self._byte_limit = self._limits()
+        self._due_values = window * ACK_SHARE
+        self._due_bytes = byte_window * ACK_SHARE
         self._arrived: list[tuple[int, int]] = []  # (end, size) of batches that are not confirmed whole
         self._partial = bytearray()
         self._partial_count = 0
@@ -222,20 +224,15 @@ class ReceiveWindow:
     @property
     def ack_due(self) -> bool:
         """Whether the sender should be told now, before it runs out of credit of either kind."""
-        if self.confirmed - self.announced >= self.window * ACK_SHARE:
-            return True
-        return self._bytes_confirmed + self._byte_window - self._byte_limit >= self._byte_window * ACK_SHARE
-
-    @property
-    def confirmation_due(self) -> bool:
-        """Whether the sender may run out of credit while what is delivered waits to be confirmed."""
-        return self.delivered - self.confirmed >= self.window / 4
+        return self.delivered >= self._due_values or self._bytes_confirmed >= self._due_bytes
 
     def announce(self) -> tuple[int, int, int]:
         """Confirmed values, and the limits that go with them, for an ACK."""
         self.announced = self.confirmed
         self.ack_pending = self.confirmed < self.delivered
         self._value_limit, self._byte_limit = self._limits()
+        self._due_values = self.confirmed + self.window * ACK_SHARE
+        self._due_bytes = self._bytes_confirmed + self._byte_window * ACK_SHARE
         return self.confirmed, self._value_limit, self._byte_limit
 
     @property
