@@ -126,7 +126,12 @@ def union_step(steps: Steps, index: int, node: Node) -> Step:
     members = {member: steps.of(member) for member in node.items}
     sole = {python: members[member] for python, member in choices.sole().items()}
     unchanged = frozenset(python for python, step in sole.items() if python in step.unchanged)
-    choose = _chooser(steps, index, choices, members)
+    text = steps.schema.text(index)
+
+    def complain(value: object) -> str:
+        return f"expected {text}, got {got(value)}"
+
+    choose = _chooser(choices, members, steps.conversion.complaint_of_untyped if steps.untyped else complain)
 
     def convert(column: Column, depth: int) -> Column:
         kinds = set(map(type, column))
@@ -164,10 +169,9 @@ def _convert_group(step: ColumnStep, places: list[int], column: Column, depth: i
 
 
 def _chooser(
-    steps: Steps, index: int, choices: Choices, members: Mapping[int, Step]
+    choices: Choices, members: Mapping[int, Step], complain: Callable[[object], str]
 ) -> Callable[[object, int, int], Step]:
     """What finds the member that a value is of, by a look, or by trying where that leaves several."""
-    text = steps.schema.text(index)
 
     def choose(value: object, place: int, depth: int) -> Step:
         found = choices.of(value)
@@ -179,8 +183,6 @@ def _chooser(
             except Misfit:
                 continue
             return members[member]
-        if steps.untyped:
-            raise Misfit(place, steps.conversion.complaint_of_untyped(value))
-        raise Misfit(place, f"expected {text}, got {got(value)}")
+        raise Misfit(place, complain(value))
 
     return choose
