@@ -53,6 +53,7 @@ from value_types import (
     typed_dict_of,
 )
 
+from trionetchan._codec import compare
 from trionetchan._codec.codec import codec_for
 from trionetchan._codec.compare import Difference, difference
 from trionetchan._codec.describe import describe
@@ -388,6 +389,19 @@ def test_any_two_schemas_can_be_compared(one: list[Any], other: list[Any]) -> No
     assert difference(left, left) is None
     for found in (difference(left, right), difference(right, left)):
         assert found is None or str(found)
+
+
+def test_a_comparison_has_a_limit_of_steps_and_of_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chain(length: int) -> Schema:
+        return Schema.from_bytes(cbor2.dumps([*([14, i + 1] for i in range(length)), [3]]))
+
+    assert difference(chain(100), chain(100)) is None
+    found = difference(chain(101), chain(101))
+    assert found is not None
+    assert found.receiver.endswith(", which is too intricate to compare")
+    monkeypatch.setattr(compare, "_MAX_STEPS", 50)
+    assert difference(chain(49), chain(49)) is None
+    assert difference(chain(50), chain(50)) is not None
 
 
 def test_hostile_schemas_take_no_time() -> None:
