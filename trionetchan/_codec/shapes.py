@@ -88,16 +88,16 @@ def record_step(steps: Steps, index: int, node: Node, build: Callable[..., Any])
     check = steps.check(index, accepted)
     allowed = {field.name for field in node.fields}
     required = {field.name for field in node.fields if not field.may_be_missing}
-    parts = [(f.name, f.attribute, steps.of(f.node)) for f in node.fields]
+    parts = [(f.name, f.attribute, f'field "{f.name}"', steps.of(f.node)) for f in node.fields]
 
     def convert(column: Column, depth: int) -> Column:
         check(column)
         _check_fields(column, required, allowed)
         built: list[dict[str, Any]] = [{} for _ in column]
-        for name, attribute, step in parts:
+        for name, attribute, label, step in parts:
             places = [place for place, row in enumerate(column) if name in row]
             try:
-                done = convert_part(step.column, [column[p][name] for p in places], depth, f'field "{name}"')
+                done = convert_part(step.column, [column[p][name] for p in places], depth, label)
             except Misfit as misfit:
                 misfit.index = places[misfit.index]
                 raise
@@ -108,7 +108,7 @@ def record_step(steps: Steps, index: int, node: Node, build: Callable[..., Any])
     def one(row: Any, depth: int) -> Any:
         if type(row) not in accepted or not required <= row.keys() <= allowed or depth >= MAX_VALUE_DEPTH:
             raise Unsure
-        present = [(attribute, row[name], step) for name, attribute, step in parts if name in row]
+        present = [(attribute, row[name], step) for name, attribute, _, step in parts if name in row]
         return build({a: v if type(v) in step.unchanged else step.one(v, depth + 1) for a, v, step in present})
 
     return Step(convert, one)
