@@ -430,6 +430,53 @@ def test_a_value_that_does_not_fit_is_refused_by_name(value_type: Any, value: An
     assert len(refuses(codec, value)) < 400
 
 
+class ArrayLike:
+    """As numpy's: a type of its own, whose comparison gives no truth value."""
+
+    def __repr__(self) -> str:
+        return "array([1, 2])"
+
+    def __eq__(self, other: object) -> Any:
+        return ArrayLike()
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+NOTHING_CAN_CARRY: list[Any] = [lambda: None, ArrayLike(), object(), Path("/"), int, collections.OrderedDict(), 1j]
+
+
+@pytest.mark.parametrize("value", NOTHING_CAN_CARRY)
+def test_untyped_what_nothing_can_carry_is_told_so(value: Any) -> None:
+    for where, path in [(value, ""), ([1, value], "element 1: "), ({"a": value}, "value of 'a': ")]:
+        message = refuses(codec_for(object), where)
+        assert message.startswith(f"{path}{type(value).__name__} ")
+        assert " would not arrive as it is, and no value type can carry it. " in message
+        assert "a channel carries None, bool, int," in message
+        assert "give the channel" not in message
+
+
+@pytest.mark.parametrize("value", [Job(1, "a"), Point(1), Pair(1), Level.LOW, (1,), frozenset({1}), bytearray(b"a")])
+def test_untyped_what_a_value_type_can_carry_is_told_so(value: Any) -> None:
+    assert refuses(codec_for(object), [value]).endswith(
+        " would not arrive as it is: give the channel a value type for it"
+    )
+
+
+def test_untyped_a_record_that_nothing_can_carry_is_told_why() -> None:
+    assert refuses(codec_for(object), WithCallback(1, print)).endswith(
+        "no value type can carry it: WithCallback.callback: a function cannot be carried"
+    )
+
+
+def test_what_arrives_untyped_is_not_told_to_get_a_type() -> None:
+    assert refuses_data(codec_for(object), [cbor2.undefined]) == (
+        "element 0: expected data of the kinds that a channel carries, got UndefinedType undefined"
+    )
+
+
 def test_the_right_part_is_named_in_a_batch() -> None:
     jobs = [Job(i, "a") for i in range(100)]
     with pytest.raises(UnfitValue, match=r"^element 7: expected text, got int 8$"):
@@ -665,6 +712,10 @@ def test_a_value_that_holds_itself_is_refused() -> None:
     for codec, value in [(codec_for(object), once), (codec_for(Json), many), (codec_for(object), mapping)]:
         assert "more than 64 levels" in refuses(codec, value)
     assert "more than 64 levels" in refuses(codec_for(Node), node)
+    for value in (once, [once, 1], [1] * 100 + [once], mapping, {"a": [mapping]}):
+        assert refuses(codec_for(object), value).endswith(
+            ": more than 64 levels of nesting: it holds itself, or is nested too deeply"
+        )
 
 
 def test_shared_parts_are_no_cycle() -> None:

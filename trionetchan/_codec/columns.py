@@ -99,7 +99,8 @@ class Step:
 
     def become(self, other: Step) -> None:
         """Completes a step that others already refer to."""
-        self.column, self.one, self.unchanged = other.column, other.one, other.unchanged
+        self.column, self.shortcut = other.column, other.shortcut
+        self.unchanged, self.one = other.unchanged, other.one
 
     def convert(self, values: Column) -> Column:
         """The values of a batch, at depth 0."""

@@ -22,6 +22,7 @@ import cbor2
 
 __all__ = ["Reader", "ReceivedMap", "ReceivedSet", "TagReader", "require"]
 
+_Decoder = tuple[io.BytesIO, cbor2.CBORDecoder]  # and the stream that it reads from
 TagReader = Callable[[Any, bool], Any]  # cbor2 calls it with the content of a tag, and whether it must be hashable
 
 # cbor2 decodes these tags by itself unless told otherwise; all others it leaves to `tag_hook`. 2 and 3, large integers,
@@ -59,27 +60,29 @@ class Reader:
 
     max_depth: int
     tags: Mapping[int, TagReader] = attrs.field(factory=dict[int, TagReader], converter=_all_tags)
-    kept: list[cbor2.CBORDecoder] = attrs.field(factory=list[cbor2.CBORDecoder], init=False)
+    kept: list[_Decoder] = attrs.field(factory=list[_Decoder], init=False)
 
     def read(self, data: bytes) -> Any:
         """The one item that `data` is. Raises whatever cbor2 or a tag's reader raises."""
-        stream = io.BytesIO(data)
         keep = len(data) <= _MAX_KEPT_SIZE
         try:
-            decoder = self.kept.pop() if keep else self._new_decoder()  # taken out: other threads may be reading too
+            stream, decoder = (
+                self.kept.pop() if keep else self._new_decoder()
+            )  # taken: other threads may be reading too
         except IndexError:
-            decoder = self._new_decoder()
-        decoder.fp = stream
+            stream, decoder = self._new_decoder()
+        stream.__init__(data)  # type: ignore[misc] # fills it anew; a new stream costs the decoder a look at it
         item = decoder.decode()  # after an error, the decoder is not used again
         if stream.read(1):
             raise ValueError("bytes behind the end")
         if keep and len(self.kept) < _MAX_KEPT:
-            self.kept.append(decoder)
+            self.kept.append((stream, decoder))
         return item
 
-    def _new_decoder(self) -> cbor2.CBORDecoder:
-        return cbor2.CBORDecoder(
-            io.BytesIO(),
+    def _new_decoder(self) -> _Decoder:
+        stream = io.BytesIO()
+        decoder = cbor2.CBORDecoder(
+            stream,
             tag_hook=_refuse,
             semantic_decoders=self.tags,
             max_depth=self.max_depth,
@@ -87,3 +90,4 @@ class Reader:
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
+        return stream, decoder

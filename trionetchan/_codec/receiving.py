@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any, cast
 
 import attrs
+import typing_extensions
 
 from .columns import (
     Column,
@@ -29,15 +30,8 @@ from .items import MAX_VALUE_DEPTH
 from .messages import got
 from .reading import ReceivedMap, ReceivedSet
 from .schema import Kind, Node
-from .steps import (
-    Conversion,
-    Steps,
-    literal_step,
-    mapped_step,
-    record_step,
-    scalar_step,
-    tuple_step,
-)
+from .shapes import literal_step, mapped_step, record_step, tuple_step, union_step
+from .steps import Conversion, Steps, scalar_step
 from .unions import choices_for_receiving
 
 __all__ = ["RECEIVING"]
@@ -137,6 +131,12 @@ def _values_of(row: Any) -> Any:
     return row[1::2] if type(row) is ReceivedMap else row.values()
 
 
+def _receive_record(steps: Steps, index: int, node: Node) -> Step:
+    if typing_extensions.is_typeddict(node.python):
+        return record_step(steps, index, node, dict)
+    return _receive_object(steps, index, node)
+
+
 def _receive_object(steps: Steps, index: int, node: Node) -> Step:
     with_missing = record_step(steps, index, node, _builder(node))
     names = [field.name for field in node.fields]
@@ -212,7 +212,8 @@ RECEIVING = Conversion(
         Kind.TUPLE: _receive_tuple,
         Kind.SET: _receive_set,
         Kind.MAP: _receive_map,
-        Kind.RECORD: _receive_object,
+        Kind.UNION: union_step,
+        Kind.RECORD: _receive_record,
     },
     choices_for_receiving,
     _complaint_of_untyped,

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import collections.abc
 import enum
-import importlib
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -289,9 +288,3 @@ def _name_from_wire(name: Any) -> str:
 def _index_from_wire(index: Any, count: int) -> int:
     require(type(index) is int and 0 <= index < count, "a reference to a node that is not in the table")
     return cast("int", index)
-
-
-def __getattr__(name: str) -> Any:  # until `_endpoint` imports `difference` from the room: then this goes
-    if name == "difference":
-        return importlib.import_module("trionetchan._codec.compare").difference
-    raise AttributeError(name)

@@ -7,6 +7,8 @@ from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any
 
+import typing_extensions
+
 from .._errors import UnfitValue
 from .columns import (
     Column,
@@ -27,7 +29,8 @@ from .hints import is_record
 from .items import MAX_VALUE_DEPTH, TO_TAG, map_tag, set_tag
 from .messages import got
 from .schema import Kind, Node, python_types
-from .steps import Conversion, Steps, literal_step, mapped_step, tuple_step
+from .shapes import literal_step, mapped_step, record_step, tuple_step, union_step
+from .steps import Conversion, Steps
 from .unions import choices_for_sending
 
 __all__ = ["SENDING"]
@@ -125,6 +128,12 @@ def _written_map(keys: Sequence[Any], values: Sequence[Any]) -> Any:
     return map_tag(list(chain.from_iterable(zip(keys, values, strict=True))))
 
 
+def _send_record(steps: Steps, index: int, node: Node) -> Step:
+    if typing_extensions.is_typeddict(node.python):
+        return record_step(steps, index, node, dict)
+    return _send_object(steps, index, node)
+
+
 def _send_object(steps: Steps, index: int, node: Node) -> Step:
     accepted = python_types(node)
     check = steps.check(index, accepted)
@@ -161,12 +170,12 @@ def _complaint_of_untyped(value: object) -> str:
         return f"{complaint}: give the channel a value type for it"
     if is_record(type(value)):
         return f"{complaint}, and no value type can carry it: {reason}"
-    return f"{complaint}, and no value type can carry it; {_CARRIED} can be carried"
+    return f"{complaint}, and no value type can carry it. {_CARRIED}"
 
 
 _CARRIED = (
-    "None, bool, int, float, str, bytes, dates and times, Decimal, UUID, and lists, sets and dicts of them"
-    " (with a value type also tuples, enums, attrs classes and dataclasses)"
+    "Without a value type, a channel carries None, bool, int, float, str, bytes, dates and times, Decimal, UUID, and"
+    " lists, sets and dicts of them; with one, also tuples, enums, attrs classes and dataclasses"
 )
 
 SENDING = Conversion(
@@ -177,7 +186,8 @@ SENDING = Conversion(
         Kind.TUPLE: _send_tuple,
         Kind.SET: _send_set,
         Kind.MAP: _send_map,
-        Kind.RECORD: _send_object,
+        Kind.UNION: union_step,
+        Kind.RECORD: _send_record,
     },
     choices_for_sending,
     _complaint_of_untyped,
