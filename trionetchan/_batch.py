@@ -27,11 +27,11 @@ class Batch:
     """The number of the first value on its channel, once it is sent."""
     written: int = 0
     """How many of its bytes have been written."""
+    size: int = attrs.field(init=False)
+    """In bytes."""
 
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return len(self.head) + len(self.payload)
+    def __attrs_post_init__(self) -> None:
+        self.size = len(self.head) + len(self.payload)
 
     def cut(self, start: int, end: int) -> list[bytes | memoryview]:
         """Its bytes from `start` to `end`, without copying them."""

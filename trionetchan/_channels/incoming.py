@@ -285,11 +285,14 @@ class Incoming(Generic[T]):
 
     def _next_values(self) -> bool:
         """Whether there are decoded values, or a next batch that gives some."""
-        while not self.ended and not self._backlog.empty:
-            if self._backlog.values or self._backlog.decode_next():
+        backlog = self._backlog
+        while self._state is _State.OPEN:
+            if backlog.values or backlog.decode_next():
                 return True
-            if self._backlog.source is not None:  # its next value does not fit
-                self._settle(self._backlog.source)
+            source = backlog.source
+            if source is None or source.state is not SourceState.REFUSED:
+                return False
+            self._settle(source)  # its next value does not fit
         return False
 
     def _deliver(self) -> None:

@@ -73,10 +73,10 @@ class Acknowledger:
             if not self._session.has_undue:
                 await self._work.park()
             self._answered = False
-            turns = TURNS
+            turns = 0 if self._may_wait else TURNS
             if self._may_wait:
                 await self._gather()
-                turns = 0
+            self._may_wait = True  # what comes from here on, until it is said again that there is no more
             handed_over = [(window, window.delivered) for window in self._session.unconfirmed]
             for _ in range(max(turns, TURNS_TO_CONFIRM) if handed_over else turns):
                 await trio.lowlevel.cancel_shielded_checkpoint()

@@ -160,13 +160,11 @@ class ReceiveLink:
 
     def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
         window = self._window
-        if waited and window.unbuffered:
-            window.step()
-        window.deliver(count)
+        window.deliver(count, stepped=waited)
         # Not each delivery needs a word: one that is pending will tell of this one, too.
         if last or not window.ack_pending or window.ack_due:
             self._peer.acknowledge(self.id, window, last=last)
-        return window.exhausted
+        return window.count is not None and window.exhausted
 
     def close(self, code: Code, message: str = "") -> None:
         self._peer.unbind(self.id)

@@ -263,7 +263,8 @@ class Session:
         if handler is None or channel is None:
             return None
         event = handler(self, channel, frame)
-        self._move(channel, following)
+        if following is not state:
+            self._move(channel, following)
         return event
 
     def _unexpected(self, frame: Frame) -> ProtocolError:

@@ -138,7 +138,8 @@ class ReceiveWindow:
         self._arrived: list[tuple[int, int]] = []  # (end, size) of batches that are not confirmed whole
         self._partial = bytearray()
         self._partial_count = 0
-        self._steps = (0, 0)  # the counts of delivered values at the last two steps
+        self._one_step_ago = 0  # the count of delivered values then
+        self._two_steps_ago = 0
 
     def _limits(self) -> tuple[int, int]:
         value_limit = self.confirmed + self.window
@@ -197,21 +198,22 @@ class ReceiveWindow:
         self._partial = bytearray()
         self._partial_count = 0
 
-    def deliver(self, count: int) -> None:
-        """The local end has accepted `count` more values."""
-        self.delivered += count
-        if not self.unbuffered:
-            self.confirm(self.delivered)
+    def deliver(self, count: int, *, stepped: bool = False) -> None:
+        """The local end has accepted `count` more values.
 
-    def step(self) -> None:
-        """The task that calls this, before it counts a delivery of its own, has waited since it called it before.
-
-        Between one step and the next there is at least one turn of the scheduler. A value is handed to a task in one
-        turn and that task runs in the next; so what was delivered two steps ago is in its hands.
+        `stepped`: the task that says so has waited since it last did; so there was at least one turn of the scheduler
+        between the two. A value is handed to a task in one turn and that task runs in the next; so what was delivered
+        two steps ago is in its hands.
         """
-        before, last = self._steps
-        self.confirm(before)
-        self._steps = last, self.delivered
+        if not self.unbuffered:
+            self.delivered += count
+            self.confirm(self.delivered)
+            return
+        if stepped:
+            self.confirm(self._two_steps_ago)
+            self._two_steps_ago = self._one_step_ago
+            self._one_step_ago = self.delivered
+        self.delivered += count
 
     def confirm(self, count: int) -> None:
         """The sender may be told of the first `count` values."""

@@ -82,10 +82,9 @@ class Wire:
     @property
     def must_answer(self) -> bool:
         """Whether there is something to say that does not wait."""
-        if self.state is WireState.OVER:
-            return False
-        own = self._own or self._pong is not None or self._goodbye_is_due
-        return bool(own) or self.session.outbox.must_answer
+        if self._own or self._pong is not None or self.session.outbox.must_answer:
+            return self.state is not WireState.OVER
+        return self._goodbye_is_due
 
     @property
     def _goodbye_is_due(self) -> bool:
@@ -100,7 +99,7 @@ class Wire:
             pieces.append(encode(self._pong))
             self._pong = None
         pieces += self.session.data_to_send(size - sum(map(len, pieces)))
-        if self._goodbye_is_due:
+        if self.state is WireState.LEAVING and self._goodbye_is_due:
             pieces.append(encode(self._goodbye))
             self.state = WireState.OVER
         return pieces
@@ -114,19 +113,17 @@ class Wire:
         """
         if self.ended:
             return
-        frames = self._cutter.cut(data)
-        while not self.ended:
-            try:
-                frame = next(frames, None)
-                if frame is None:
-                    return
+        try:
+            for frame in self._cutter.cut(data):
                 event = self._receive(frame)
-            except ProtocolError as error:
-                unsupported = isinstance(error, _UnsupportedVersion)
-                event = Violated(str(error))
-                self._stop(Code.UNSUPPORTED_VERSION if unsupported else Code.PROTOCOL_ERROR, str(error))
-            if event is not None:
-                yield event
+                if event is not None:
+                    yield event
+                    if self.ended:
+                        return
+        except ProtocolError as error:
+            unsupported = isinstance(error, _UnsupportedVersion)
+            self._stop(Code.UNSUPPORTED_VERSION if unsupported else Code.PROTOCOL_ERROR, str(error))
+            yield Violated(str(error))
 
     def _receive(self, frame: Frame) -> Event | None:
         if self.state is WireState.GREETED and not isinstance(frame, _OWN_FRAMES):
