@@ -11,7 +11,7 @@ import contextlib
 import enum
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import attrs
 import trio
@@ -65,14 +65,14 @@ class Endpoint:
     # The block
 
     @contextlib.asynccontextmanager
-    async def _block(self) -> AsyncGenerator[None]:
+    async def _block(self) -> AsyncGenerator[Self]:
         error: BaseException | None = None
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
                 with self._body:
                     self._start()
-                    yield
+                    yield self
                     await self._finish()
             except BaseException as exception:  # raised below, after the goodbye
                 error = exception
@@ -229,5 +229,6 @@ def _raise(error: BaseException | None, failure: BaseException | None) -> None:
         group = cast("BaseExceptionGroup[BaseException]", rest)
         rest = group.split(lambda exception: exception is failure)[1]
     if rest is None:
-        raise failure
+        # Without its context, the `Cancelled` of each task of the body, which would say nothing in many lines.
+        raise failure from failure.__cause__
     raise BaseExceptionGroup("the block failed, and its body raised too", [rest, failure])

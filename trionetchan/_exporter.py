@@ -42,18 +42,18 @@ logger = logging.getLogger("trionetchan")
 def open_exporter(*, limits: Limits = Limits()) -> AbstractAsyncContextManager[Exporter]:  # noqa: B008
     """Opens an exporter; use it with `async with`.
 
-    Leaving the block normally waits, under the caller's cancel scope, until what was sent into channels that the
-    program has closed is acknowledged by the importers there are; then it says goodbye to them, which takes
-    `goodbye_timeout` at most. Ends that are still open then, and all ends when an exception leaves the block, count
-    as crashed: importers fail, they do not see an end.
+    Leaving the block normally waits, under the caller's cancel scope, until what was accepted from the program (each
+    `send` that has returned) is acknowledged by the importers there are; a `send` that is still blocked, or comes
+    later, raises `BrokenResourceError`. What nobody is there to take is dropped, counted and logged. Then it says
+    goodbye, which takes `goodbye_timeout` at most. Importers see the end of a channel whose send ends are closed; ends
+    that are still open then, and all ends when an exception leaves the block, count as crashed: importers fail.
 
     The block raises `ValueTypeError` or `LimitError` when the program sends a value that does not fit, and what a
     foreign end raises. No peer can make it raise.
     """
 
     async def block() -> AsyncGenerator[Exporter]:
-        exporter = Exporter(limits)
-        async with exporter._block():  # pyright: ignore[reportPrivateUsage]
+        async with Exporter(limits)._block() as exporter:  # pyright: ignore[reportPrivateUsage]
             yield exporter
 
     return Opening("open_exporter", block)
@@ -171,7 +171,11 @@ class Exporter(Endpoint):
         window: int = 64,
         importers: int | None = 1,
     ) -> trio.MemoryReceiveChannel[Any]:
-        """Opens a memory channel, publishes it, and returns the end where values of importers arrive. As `export`."""
+        """Opens a memory channel, publishes it, and returns the end where values of importers arrive. As `export`.
+
+        When the block is over and the channel is not, the end raises `ClosedResourceError`. A `clone()` of it is the
+        program's own: it would wait.
+        """
         send, receive = trio.open_memory_channel[Any](max_buffer_size)
         try:
             self.export(name, send, value_type, window=window, importers=importers)

@@ -60,16 +60,22 @@ def open_importer(stream: trio.abc.Stream, *, limits: Limits = Limits()) -> Abst
     """Opens an importer over a stream, which belongs to it from now on; use it with `async with`.
 
     Entering does not wait for the exporter; what is wrong shows at the first `import_`. Leaving normally waits, under
-    the caller's cancel scope, until what was sent into channels that the program has closed is acknowledged; then it
-    says goodbye, within `goodbye_timeout`. Sending ends that are still open then, and all when an exception leaves
-    the block, count as crashed.
+    the caller's cancel scope, until what was accepted from the program (each `send` that has returned) is
+    acknowledged; a `send` that is still blocked, or comes later, raises `BrokenResourceError`. Then it says goodbye,
+    within `goodbye_timeout`. The exporter sees the end of a channel whose send ends are closed; those that are still
+    open then, and all when an exception leaves the block, count as crashed.
 
     The block's body is cancelled, and the block raises `ConnectionLostError` when the stream ends without a goodbye or
     the exporter leaves while a bound channel is unfinished; `ProtocolError` when it breaks the protocol;
     `RemoteValueError` when it sends what does not fit; `ValueTypeError` or `LimitError` when this program does;
     `TooManyErrors` when `errors` is left unread.
     """
-    return Opening("open_importer", lambda: _block_over(stream, limits))
+
+    async def block() -> AsyncGenerator[Importer]:
+        async with _importer_over(stream, limits) as importer:
+            yield importer
+
+    return Opening("open_importer", block)
 
 
 def open_tcp_importer(
@@ -93,7 +99,7 @@ def open_tcp_importer(
             stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
         if ssl_context is not None:
             stream = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
-        async with open_importer(stream, limits=limits) as importer:
+        async with _importer_over(stream, limits) as importer:
             yield importer
 
     return Opening("open_tcp_importer", block)
@@ -109,16 +115,14 @@ def open_unix_importer(
     async def block() -> AsyncGenerator[Importer]:
         with _naming_lack_of_files():
             stream = await trio.open_unix_socket(os.fspath(path))
-        async with open_importer(stream, limits=limits) as importer:
+        async with _importer_over(stream, limits) as importer:
             yield importer
 
     return Opening("open_unix_importer", block)
 
 
-async def _block_over(stream: trio.abc.Stream, limits: Limits) -> AsyncGenerator[Importer]:
-    importer = Importer(stream, limits)
-    async with importer._block():  # pyright: ignore[reportPrivateUsage]
-        yield importer
+def _importer_over(stream: trio.abc.Stream, limits: Limits) -> AbstractAsyncContextManager[Importer]:
+    return Importer(stream, limits)._block()  # pyright: ignore[reportPrivateUsage]
 
 
 @contextlib.contextmanager
@@ -268,7 +272,11 @@ class Importer(Endpoint):
         count: int | None = None,
         max_buffer_size: float = 0,
     ) -> trio.MemoryReceiveChannel[Any]:
-        """Opens a memory channel, binds it to the name, and returns the end where values arrive. Else as `import_`."""
+        """Opens a memory channel, binds it to the name, and returns the end where values arrive. Else as `import_`.
+
+        When the block is over and the channel is not, the end raises `ClosedResourceError`. A `clone()` of it is the
+        program's own: it would wait.
+        """
         send, receive = trio.open_memory_channel[Any](max_buffer_size)
         try:
             channel = await self._import(name, send, Direction.RECEIVE, value_type, window, count)
