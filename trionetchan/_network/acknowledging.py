@@ -32,7 +32,7 @@ class Acknowledger:
         self._session = session
         self._work = trio.lowlevel.ParkingLot()
         self._delay: trio.CancelScope | None = None  # while acknowledgements are being gathered
-        self._may_wait = False  # whether pending acknowledgements may be delayed
+        self._may_wait = True  # whether all pending acknowledgements may be delayed
         self._answered = False  # the program has sent something since the oldest pending acknowledgement
         self._program_answers = False  # it did so the last time
 
@@ -61,8 +61,13 @@ class Acknowledger:
         if self._session.has_undue:
             self._wake(may_wait=False)
 
+    def written(self) -> None:
+        """What was due is written; values that were delivered meanwhile may be left."""
+        if self._session.has_undue:
+            self._work.unpark()
+
     def _wake(self, *, may_wait: bool) -> None:
-        self._may_wait = may_wait
+        self._may_wait = self._may_wait and may_wait
         self._work.unpark()
         if not may_wait and self._delay is not None:
             self._delay.cancel()

@@ -115,6 +115,7 @@ class Connection:
 
     def _next_pieces(self) -> list[Piece]:
         pieces = self._wire.data_to_send(WRITE_SIZE)
+        self.peer.acknowledger.written()
         if self._tracer is not None:
             self._tracer.sent(pieces)
         return pieces
