@@ -17,7 +17,8 @@ from .cases import CASES, SWEEPS
 from .peers import PEERS
 from .report import list_cases, report
 from .results import Results, Surroundings
-from .runner import Plan, run
+from .runner import MeasurementError, Plan, run
+from .versus import compare_checkouts
 
 __all__ = ["main"]
 
@@ -40,6 +41,7 @@ def benchmark(
     pairs: Annotated[int | None, AtLeastOne] = None,
     json: Path | None = None,
     compare: Path | None = None,
+    against: Path | None = None,
     show: Path | None = None,
     pictures: Path | None = None,
     quick: bool = False,
@@ -61,6 +63,8 @@ def benchmark(
         Write all that was measured to this file.
     compare
         Compare with an earlier file of --json: how many times the ratio is what it was.
+    against
+        Measure the cases in another checkout too, in turn with this one, and print how many times as fast this one is.
     show
         Measure nothing, show this earlier file.
     pictures
@@ -79,8 +83,11 @@ def benchmark(
             results = Results.read(show)
         else:
             plan = _plan(cases, peer, sweeps=pictures is not None, pairs=pairs or (1 if quick else PAIRS), quick=quick)
+            if against:
+                trio.run(functools.partial(compare_checkouts, plan, against.resolve(), output.print))
+                return 0
             results = _measure(plan)
-    except (OSError, UsageError, ValueError) as error:
+    except (OSError, MeasurementError, UsageError, ValueError) as error:
         errors.print(f"benchmarks: {error}", soft_wrap=True)
         return 1
     if json:

@@ -20,7 +20,7 @@ from .measure import Sample
 from .peers import PEERS
 from .results import CaseResult, Results, SweepResult
 
-__all__ = ["MeasurementError", "Plan", "measure", "run"]
+__all__ = ["ROOT", "MeasurementError", "Plan", "measure", "run"]
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 180  # seconds that one measurement may take
@@ -99,16 +99,16 @@ def _expect_installed(names: Iterable[str]) -> None:
             raise MeasurementError(reason)
 
 
-async def measure(run: Run) -> Measured:
-    """One measurement. `MeasurementError` if its processes fail."""
+async def measure(run: Run, root: Path = ROOT) -> Measured:
+    """One measurement, of the code in the checkout `root`. `MeasurementError` if its processes fail."""
     peer = PEERS[run.peer]
     try:
         with trio.fail_after(TIMEOUT):
             if peer.processes == 1:
-                async with _process("alone", run) as alone:
+                async with _process("alone", run, root) as alone:
                     return Measured(await alone.sample())
             # Both are started at once: the client imports what it needs while the server does.
-            async with _process("serve", run) as server, _process("connect", run) as client:
+            async with _process("serve", run, root) as server, _process("connect", run, root) as client:
                 port = (await server.answer())["port"]
                 await client.tell(str(port))
                 measured = await client.sample()
@@ -155,13 +155,13 @@ class _Process:
 
 
 @contextlib.asynccontextmanager
-async def _process(role: str, run: Run) -> AsyncGenerator[_Process]:
+async def _process(role: str, run: Run, root: Path) -> AsyncGenerator[_Process]:
     """Starts a measuring process. It may end by itself when the block is left normally; else it is killed."""
     module = f"{__package__}.peers.{PEERS[run.peer].module}"
     command = [sys.executable, "-m", f"{__package__}.process", role, module, run.work.to_json()]
     with tempfile.TemporaryFile() as errors:
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=root
         )
         try:
             yield _Process(process, errors)

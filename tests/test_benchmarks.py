@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,16 @@ def test_case_is_measured_reported_and_compared(tmp_path: Path) -> None:
     again = run("--show", file, "--compare", file)
     (row,) = [line for line in again.stdout.splitlines() if line.split()[:1] == ["defaults"] and "≥" in line]
     assert row.split()[-1] == "1.00"
+
+
+def test_two_checkouts_are_compared(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for part in ("trionetchan", "benchmarks"):
+        shutil.copytree(ROOT / part, other / part, ignore=shutil.ignore_patterns("__pycache__"))
+    result = run("defaults", "--quick", "--pairs", 1, "--against", other)
+    assert result.returncode == 0, result.stderr
+    (row,) = [line for line in result.stdout.splitlines() if line.split()[:1] == ["defaults"]]
+    assert float(row.split()[1]) > 0
 
 
 def test_unknown_case_is_an_error() -> None:
