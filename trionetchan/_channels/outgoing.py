@@ -156,22 +156,18 @@ class Outgoing(Generic[T]):
             if room <= 0:
                 await self._progressed.park()
                 continue
-            if not intake.take(room) and not intake.over:
-                await self._receive()
-            elif not intake.over:
-                await intake.gather(room, self._dealer.half_window)
+            try:
+                if not intake.take(room) and not intake.over:
+                    await intake.receive(1)  # a lone value goes at once
+                elif not intake.over:
+                    await intake.gather(room, self._dealer.half_window)
+            except Exception as error:  # a foreign end's
+                self._fail(error)
             if self.ended:
                 return  # with a value, perhaps, that was on its way to the pump when it ended
             self._deal()
             if intake.streaming:  # a whole batch may have been there, so that nothing was waited for
                 await trio.lowlevel.cancel_shielded_checkpoint()
-
-    async def _receive(self) -> None:
-        """Waits for a lone value, which goes at once."""
-        try:
-            await self._intake.receive(1)
-        except Exception as error:  # a foreign end's
-            self._fail(error)
 
     def _deal(self) -> None:
         try:

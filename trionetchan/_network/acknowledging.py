@@ -42,9 +42,11 @@ class Acknowledger:
 
     def delivered(self, channel_id: int, window: ReceiveWindow, *, last: bool) -> bool:
         """Something was delivered; `last`: there is nothing more to deliver. Whether there is something to say now."""
+        due = window.ack_due
+        if window.ack_pending and self._program_answers and not due:
+            return False  # it is told with what is being gathered
         self._session.acknowledge(channel_id)
         may_wait = self._program_answers or not last
-        due = window.ack_due
         now = due or (self._delay is not None and not may_wait)
         if window.confirmed < window.delivered:
             tellable = window.confirmed > window.announced
@@ -61,10 +63,9 @@ class Acknowledger:
         if self._session.has_undue:
             self._wake(may_wait=False)
 
-    def written(self) -> None:
-        """What was due is written; values that were delivered meanwhile may be left."""
-        if self._session.has_undue:
-            self._work.unpark()
+    def left_over(self) -> None:
+        """What was due is written, but for values that were delivered meanwhile and wait to be confirmed."""
+        self._work.unpark()
 
     def _wake(self, *, may_wait: bool) -> None:
         self._may_wait = self._may_wait and may_wait

@@ -115,7 +115,8 @@ class Connection:
 
     def _next_pieces(self) -> list[Piece]:
         pieces = self._wire.data_to_send(WRITE_SIZE)
-        self.peer.acknowledger.written()
+        if self.peer.session.outbox.left_over:
+            self.peer.acknowledger.left_over()
         if self._tracer is not None:
             self._tracer.sent(pieces)
         return pieces

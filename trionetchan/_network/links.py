@@ -62,6 +62,8 @@ class SendLink:
         self.closing = False
         self._peer = peer
         self._window = peer.session.sender(channel_id)
+        self.window = self._window.window
+        self.max_value_size = peer.session.max_value_size
         self._refusal: tuple[Code, str] | None = None  # why this side gave the peer up
         self._early = _NoChannelYet()
         self._channel: SendingChannel = self._early
@@ -72,10 +74,6 @@ class SendLink:
         self._early.tell(channel)
 
     # As the port `SendingLink` says
-
-    @property
-    def window(self) -> int:
-        return self._window.window
 
     @property
     def sent(self) -> int:
@@ -92,10 +90,6 @@ class SendLink:
     @property
     def credit(self) -> int:
         return 0 if self.closing else self._window.credit
-
-    @property
-    def max_value_size(self) -> int:
-        return self._peer.session.max_value_size
 
     def fits(self, size: int, count: int) -> bool:
         return self._window.fits(size, count)

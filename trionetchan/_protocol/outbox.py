@@ -49,6 +49,8 @@ class Outbox:
     """Frames on their way out. An acknowledgement waits here until `hurry`."""
 
     def __init__(self) -> None:
+        self.left_over = False
+        """Whether the last acknowledgements that were written left out what is not confirmed."""
         self._control: list[bytes] = []
         self._acks: dict[int, ReceiveWindow] = {}
         self._hurried = False
@@ -115,6 +117,7 @@ class Outbox:
         """The next pieces to send, in order, about `size` bytes in all. No data frame is larger than the peer takes."""
         pieces: list[Piece] = list(self._control)
         self._control.clear()
+        self.left_over = False
         if self._hurried:
             self._write_acknowledgements(pieces)
         size -= sum(map(len, pieces))
@@ -138,3 +141,4 @@ class Outbox:
                 waiting[channel_id] = window
         self._acks = waiting
         self._hurried = False
+        self.left_over = bool(waiting)
