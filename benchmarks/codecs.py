@@ -76,10 +76,10 @@ def trionetchan(value_type: Any) -> Rival:
 
 def cattrs_over_cbor2(value_type: Any) -> Rival:
     """cattrs, made as strict as this library where it reads."""
+    import cattrs
     import cbor2
-    from cattrs.preconf.cbor2 import make_converter
 
-    converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
     for scalar in (int, str, float):
         converter.register_structure_hook(scalar, _exactly)
     unstructure = converter.get_unstructure_hook(list[value_type])
