@@ -6,6 +6,7 @@
     python -m benchmarks --json new.json --compare old.json
     python -m benchmarks --pictures docs/pictures         the sweeps too, and all as pictures
     python -m benchmarks --quick                          does it all still work?
+    python -m benchmarks.codecs                           the value codec alone, beside other libraries
 
 The modules, upwards: `work` (what is sent), `measure` (how it is timed), `peers` (who sends it), `process` (runs one of
 the measuring processes), `cases` (who beside whom, and the goals), `results`, `runner`, `report` and `pictures`.
