@@ -33,6 +33,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 def section(title: str) -> str:
     """A section of the page on the architecture."""
+    text: str
     (text,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", ARCHITECTURE, re.MULTILINE | re.DOTALL)
     return text
 
