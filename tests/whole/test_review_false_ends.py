@@ -63,12 +63,11 @@ class Foreign(trio.abc.ReceiveChannel[int]):
 async def test_open_foreign_end_is_no_end_when_the_exporter_leaves(autojump_clock: trio.testing.MockClock) -> None:
     consumer = Consumer()
     consumer.go.set()
-    async with trio.open_nursery() as nursery:
-        async with open_exporter() as exporter:
-            exporter.export("jobs", Foreign(), int)
-            nursery.start_soon(consumer.run, exporter)
-            await consumer.bound.wait()
-            await trio.sleep(1)
+    async with trio.open_nursery() as nursery, open_exporter() as exporter:
+        exporter.export("jobs", Foreign(), int)
+        nursery.start_soon(consumer.run, exporter)
+        await consumer.bound.wait()
+        await trio.sleep(1)
     assert consumer.got == [0, 1, 2]
     assert consumer.outcome == "lost"
 
@@ -78,17 +77,16 @@ async def test_open_foreign_end_is_no_end_when_the_importer_leaves(autojump_cloc
 
     async def receiver(receive: trio.MemoryReceiveChannel[int]) -> None:
         async for value in receive:
-            got.append(value)
+            got.append(value)  # noqa: PERF401
         got.append(-1)
 
-    async with trio.open_nursery() as nursery, open_exporter() as exporter:
-        async with trio.open_nursery() as inner:
-            inner.start_soon(receiver, exporter.open_receive_channel("jobs", int))
-            async with connect(nursery, exporter) as importer:
-                await importer.import_("jobs", Foreign(), int)
-                await trio.sleep(1)
-            await trio.sleep(5)
-            inner.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery, open_exporter() as exporter, trio.open_nursery() as inner:
+        inner.start_soon(receiver, exporter.open_receive_channel("jobs", int))
+        async with connect(nursery, exporter) as importer:
+            await importer.import_("jobs", Foreign(), int)
+            await trio.sleep(1)
+        await trio.sleep(5)
+        inner.cancel_scope.cancel()
     assert got == [0, 1, 2]
 
 
@@ -105,13 +103,12 @@ async def test_sender_that_is_broken_by_the_leaving_and_closes_its_end(
                 for value in range(100):
                     await send.send(value)
 
-    async with trio.open_nursery() as nursery:
-        async with open_exporter() as exporter:
-            nursery.start_soon(producer, exporter.open_send_channel("jobs", int, max_buffer_size=buffer))
-            nursery.start_soon(consumer.run, exporter)
-            await consumer.bound.wait()
-            consumer.go.set()
-            await trio.sleep(3.5)
+    async with trio.open_nursery() as nursery, open_exporter() as exporter:
+        nursery.start_soon(producer, exporter.open_send_channel("jobs", int, max_buffer_size=buffer))
+        nursery.start_soon(consumer.run, exporter)
+        await consumer.bound.wait()
+        consumer.go.set()
+        await trio.sleep(3.5)
     assert len(consumer.got) < 100
     assert consumer.outcome == "lost"
 
@@ -133,14 +130,13 @@ async def test_importers_sender_that_is_broken_by_the_leaving_and_closes_its_end
                 for value in range(100):
                     await send.send(value)
 
-    async with trio.open_nursery() as nursery, open_exporter() as exporter:
-        async with trio.open_nursery() as inner:
-            inner.start_soon(receiver, exporter.open_receive_channel("jobs", int, window=1))
-            async with connect(nursery, exporter) as importer:
-                nursery.start_soon(producer, await importer.open_send_channel("jobs", int))
-                await trio.sleep(3.5)
-            await trio.sleep(5)
-            inner.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery, open_exporter() as exporter, trio.open_nursery() as inner:
+        inner.start_soon(receiver, exporter.open_receive_channel("jobs", int, window=1))
+        async with connect(nursery, exporter) as importer:
+            nursery.start_soon(producer, await importer.open_send_channel("jobs", int))
+            await trio.sleep(3.5)
+        await trio.sleep(5)
+        inner.cancel_scope.cancel()
     assert -1 not in got
 
 
@@ -243,21 +239,20 @@ async def test_cancelled_importer_whose_body_takes_its_time(autojump_clock: trio
             await trio.sleep(0.2)
         got.append(-1)
 
-    async with trio.open_nursery() as nursery, open_exporter() as exporter:
-        async with trio.open_nursery() as inner:
-            inner.start_soon(receiver, exporter.open_receive_channel("jobs", int, window=2))
-            with trio.CancelScope() as scope:
-                async with connect(nursery, exporter) as importer:
-                    send = await importer.open_send_channel("jobs", int, max_buffer_size=50)
-                    for value in range(50):
-                        send.send_nowait(value)
-                    await trio.sleep(1.1)
-                    scope.cancel()
-                    try:
-                        await trio.sleep_forever()
-                    finally:
-                        with trio.CancelScope(shield=True):
-                            await trio.sleep(3)
-            await trio.sleep(50)
-            inner.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery, open_exporter() as exporter, trio.open_nursery() as inner:
+        inner.start_soon(receiver, exporter.open_receive_channel("jobs", int, window=2))
+        with trio.CancelScope() as scope:
+            async with connect(nursery, exporter) as importer:
+                send = await importer.open_send_channel("jobs", int, max_buffer_size=50)
+                for value in range(50):
+                    send.send_nowait(value)
+                await trio.sleep(1.1)
+                scope.cancel()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await trio.sleep(3)
+        await trio.sleep(50)
+        inner.cancel_scope.cancel()
     assert -1 not in got

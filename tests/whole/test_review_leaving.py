@@ -48,16 +48,15 @@ async def test_count_that_is_reached_while_the_block_is_left(
             await trio.sleep(0.1)
         got.append(-1)
 
-    async with trio.open_nursery() as nursery, open_exporter() as exporter:
-        async with trio.open_nursery() as inner:
-            inner.start_soon(receiver, exporter.open_receive_channel("jobs", int))
-            async with connect(nursery, exporter) as importer:
-                send = await importer.open_send_channel("jobs", int, count=10, max_buffer_size=10, window=window)
-                for value in range(10):
-                    send.send_nowait(value)
-                errors = importer.errors
-            await trio.sleep(5)
-            inner.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery, open_exporter() as exporter, trio.open_nursery() as inner:
+        inner.start_soon(receiver, exporter.open_receive_channel("jobs", int))
+        async with connect(nursery, exporter) as importer:
+            send = await importer.open_send_channel("jobs", int, count=10, max_buffer_size=10, window=window)
+            for value in range(10):
+                send.send_nowait(value)
+            errors = importer.errors
+        await trio.sleep(5)
+        inner.cancel_scope.cancel()
     assert got == [*range(10), -1]
     assert not errors.statistics().current_buffer_used
     assert not [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
@@ -85,17 +84,14 @@ class Turnstile(trio.abc.Listener[trio.abc.Stream]):
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("turns", range(8))
-async def test_connection_that_comes_in_the_very_turn(
-    monkeypatch: pytest.MonkeyPatch, turns: int, seed: int
-) -> None:
+async def test_connection_that_comes_in_the_very_turn(monkeypatch: pytest.MonkeyPatch, turns: int, seed: int) -> None:
     """`serve_…` returns; nothing is raised into the caller's nursery."""
     seeded(monkeypatch, seed)
     listener = Turnstile(turns)
-    async with trio.open_nursery() as nursery:
-        async with open_exporter() as exporter:
-            await nursery.start(exporter.serve_listeners, [listener])
-            await trio.testing.wait_all_tasks_blocked()
-            listener.go.set()
+    async with trio.open_nursery() as nursery, open_exporter() as exporter:
+        await nursery.start(exporter.serve_listeners, [listener])
+        await trio.testing.wait_all_tasks_blocked()
+        listener.go.set()
 
 
 class Stubborn(trio.abc.ReceiveChannel[int]):
@@ -155,16 +151,15 @@ async def test_two_channels_one_is_closed_while_the_other_is_waited_for(
         await trio.sleep(5)
         send.close()
 
-    async with trio.open_nursery() as nursery:
-        async with open_exporter() as exporter:
-            sends = {name: exporter.open_send_channel(name, int, max_buffer_size=20) for name in ("first", "second")}
-            for name, pause in ("first", 0.0), ("second", 1.0):
-                bound = trio.Event()
-                nursery.start_soon(consume, exporter, name, pause, bound)
-                await bound.wait()
-            for send in sends.values():
-                for value in range(20):
-                    send.send_nowait(value)
-            nursery.start_soon(close_later, sends["first"])
-            nursery.start_soon(close_later, sends["second"])
+    async with trio.open_nursery() as nursery, open_exporter() as exporter:
+        sends = {name: exporter.open_send_channel(name, int, max_buffer_size=20) for name in ("first", "second")}
+        for name, pause in ("first", 0.0), ("second", 1.0):
+            bound = trio.Event()
+            nursery.start_soon(consume, exporter, name, pause, bound)
+            await bound.wait()
+        for send in sends.values():
+            for value in range(20):
+                send.send_nowait(value)
+        nursery.start_soon(close_later, sends["first"])
+        nursery.start_soon(close_later, sends["second"])
     assert outcome["first"] == outcome["second"]

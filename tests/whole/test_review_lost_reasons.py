@@ -36,7 +36,7 @@ async def test_consumer_beside_the_block_does_not_hide_why_it_failed(
         exporter_stream.append(theirs)
         nursery.start_soon(exporter.serve_stream, theirs)
         try:
-            async with trio.open_nursery() as inner:
+            async with trio.open_nursery() as inner:  # noqa: SIM117  as a program is written
                 async with open_importer(ours, limits=Limits(max_value_size=100)) as importer:
                     inner.start_soon(consume, await importer.open_receive_channel("jobs", int))
                     send = await importer.open_send_channel("results")
@@ -74,7 +74,7 @@ async def test_failure_is_not_lost_when_the_goodbye_is_cancelled(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
-    with pytest.raises(Exception, match="does not fit|expected"), trio.move_on_after(0.5):
+    with pytest.raises(Exception, match=r"does not fit|expected"), trio.move_on_after(0.5):
         async with open_exporter() as exporter:
             nursery.start_soon(exporter.serve_stream, theirs)
             send = exporter.open_send_channel("jobs", int)
