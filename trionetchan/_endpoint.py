@@ -2,13 +2,15 @@
 
 The block decides how things end, so that it can keep one order: the body is finished or cancelled first; then ends are
 touched; then a goodbye is said; then the block raises. Background tasks therefore never raise into the nursery; they
-report to `_fail`, which cancels the body and every call that waits.
+report to `_fail`, which cancels the body and every call that waits. And they are shielded: a cancellation from outside
+reaches the body, and them only when it has unwound.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
+import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Self, cast
@@ -24,6 +26,10 @@ from ._limits import Limits
 
 __all__ = ["BlockState", "Endpoint", "Owner"]
 
+PATIENCE = 5.0  # seconds after which leaving says what it waits for
+
+logger = logging.getLogger("trionetchan")
+
 
 @attrs.frozen(kw_only=True)
 class Owner:
@@ -38,13 +44,18 @@ class BlockState(enum.Enum):
     """How the block of an endpoint stands."""
 
     OPEN = "open"
+    FINISHING = "finishing"
+    """Its body has ended normally: what was accepted is waited for, and nothing new is bound."""
     LEAVING = "leaving"
-    """Its body is over: channels are ended, and a goodbye is said."""
+    """Channels are ended, and a goodbye is said."""
     LEFT = "left"
 
 
 class Endpoint:
     """The common base. Not public."""
+
+    _last_word: Code | None
+    """What the peers of a receiving channel are told when the block is left."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -53,6 +64,7 @@ class Endpoint:
         self._owner = Owner(failed=self._fail, peer_left=self._on_peer_left, channel_ended=self._on_channel_ended)
         self._nursery: trio.Nursery
         self._body = trio.CancelScope()
+        self._background: set[trio.CancelScope] = set()  # shielded
         self._calls: set[trio.CancelScope] = set()
         self._failure: BaseException | None = None
         self._state = BlockState.OPEN
@@ -76,12 +88,15 @@ class Endpoint:
                     await self._finish()
             except BaseException as exception:  # raised below, after the goodbye
                 error = exception
+            nursery.cancel_scope.shield = True
             self._state = BlockState.LEAVING
             for call in self._calls:
                 call.cancel()
             with trio.CancelScope(shield=True):
                 await self._end_channels()
                 await self._say_goodbye()
+            for scope in list(self._background):
+                scope.cancel()
             nursery.cancel_scope.cancel()
         self._state = BlockState.LEFT
         _raise(error, self._failure)
@@ -95,11 +110,13 @@ class Endpoint:
 
     def _fail(self, failure: BaseException) -> None:
         """Makes the block raise this, once its body is cancelled and has unwound."""
-        if self._failure is None and self._state is BlockState.OPEN:
+        if self._failure is None and self._state in (BlockState.OPEN, BlockState.FINISHING):
             self._failure = failure
             self._body.cancel()
             for call in self._calls:
                 call.cancel()
+        elif not isinstance(failure, NetchanError):  # a mistake of the program, which nobody else would see
+            logger.error("the block cannot raise this any more", exc_info=failure)
 
     async def _finish(self) -> None:
         """Waits until all that was accepted from the program is acknowledged by the peers that there are.
@@ -107,11 +124,16 @@ class Endpoint:
         A `send` that is still blocked is broken.
         """
         await trio.lowlevel.checkpoint()
+        self._state = BlockState.FINISHING
         outgoing = [channel for channel in self._registry.everything() if isinstance(channel, Outgoing)]
         for channel in outgoing:
             channel.leave()
         for channel in outgoing:
-            await channel.wait_delivered()
+            with trio.move_on_after(PATIENCE) as patience:
+                await channel.wait_delivered()
+            if patience.cancelled_caught:
+                logger.warning("leaving the block waits until peers take what was sent into %r", channel.name)
+                await channel.wait_delivered()
 
     async def _end_channels(self) -> None:
         channels = self._registry.everything()
@@ -121,7 +143,7 @@ class Endpoint:
             else:
                 if not channel.ended and channel in self._opened:
                     self._opened[channel].close()
-                channel.finish(Code.RECEIVER_GONE, keep_end=True)
+                channel.finish(self._last_word, keep_end=True)
         with trio.move_on_after(self._limits.goodbye_timeout):
             for channel in channels:
                 await channel.closed.wait()
@@ -145,16 +167,29 @@ class Endpoint:
     def _check_open(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._state is not BlockState.OPEN:
+        if self._state in (BlockState.LEAVING, BlockState.LEFT):
             raise trio.ClosedResourceError(
                 f"expected an open {type(self).__name__.lower()}, got one whose block is left"
             )
 
-    async def _supervise(self, run: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await run()
-        except Exception as error:
-            self._fail(error)
+    def _check_binds(self) -> None:
+        """Nothing new is bound once the body has ended."""
+        self._check_open()
+        if self._state is BlockState.FINISHING:
+            raise trio.ClosedResourceError(
+                f"expected an open {type(self).__name__.lower()}, got one whose block is being left"
+            )
+
+    async def _run_shielded(self, run: Callable[[], Awaitable[None]]) -> None:
+        """A background task: it ends by itself, or when the goodbye is said."""
+        with trio.CancelScope(shield=True) as scope:
+            self._background.add(scope)
+            try:
+                await run()
+            except Exception as error:
+                self._fail(error)
+            finally:
+                self._background.discard(scope)
 
     # Channels
 
@@ -163,7 +198,7 @@ class Endpoint:
         self._nursery.start_soon(self._run_channel, channel)
 
     async def _run_channel(self, channel: Channel) -> None:
-        await self._supervise(channel.run)
+        await self._run_shielded(channel.run)
         self._sweep(channel)
 
     def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
@@ -227,8 +262,8 @@ def _raise(error: BaseException | None, failure: BaseException | None) -> None:
     rest = None if error is failure else error
     if isinstance(rest, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", rest)
-        rest = group.split(lambda exception: exception is failure)[1]
-    if rest is None:
+        rest = group.split(lambda exception: exception is failure or isinstance(exception, trio.Cancelled))[1]
+    if rest is None or isinstance(rest, trio.Cancelled):
         # Without its context, the `Cancelled` of each task of the body, which would say nothing in many lines.
         raise failure from failure.__cause__
     raise BaseExceptionGroup("the block failed, and its body raised too", [rest, failure])

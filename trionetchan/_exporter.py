@@ -65,6 +65,8 @@ class Exporter(Endpoint):
     Longer than other classes because it is the public contract: most of it are signatures and docstrings.
     """
 
+    _last_word = None  # to its importers, a channel that is bound and not finished is broken by the goodbye
+
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._connections: set[Connection] = set()
@@ -115,7 +117,7 @@ class Exporter(Endpoint):
         delivered; `ValueTypeError` for a type that cannot be carried; `TypeError` for an end that is none.
         """
         check_name(name)
-        self._check_open()
+        self._check_binds()
         whole_number("window", window, None)
         if importers is not None:
             whole_number("importers", importers, 1)
@@ -141,10 +143,15 @@ class Exporter(Endpoint):
         `max_buffer_size` is in values, as in `trio.open_memory_channel`. The importers choose the window.
         """
         check_name(name)
-        self._check_open()
+        self._check_binds()
         codec = codec_of(name, value_type)
-        self._make_room(name)
         send, receive = trio.open_memory_channel[Any](max_buffer_size)
+        try:
+            self._make_room(name)
+        except ChannelNameInUseError:
+            send.close()
+            receive.close()
+            raise
         self._export_outgoing(name, receive, codec, self._limits.max_window)
         return send
 
@@ -228,7 +235,7 @@ class Exporter(Endpoint):
         """Why an import is refused, if it is."""
         name = request.name
         channel = self._registry.get(name)
-        if channel is None or channel.ended or self._state is not BlockState.OPEN:
+        if channel is None or channel.ended or not self._serves:
             why = "is not" if channel is not None else self._registry.why_not(name)
             return Code.NO_SUCH_CHANNEL, f"{name}: expected a name that is exported, got one that {why}"
         sends = isinstance(channel, Outgoing)
@@ -318,7 +325,7 @@ class Exporter(Endpoint):
 
     @property
     def _serves(self) -> bool:
-        return self._state is BlockState.OPEN and self._failure is None
+        return self._state in (BlockState.OPEN, BlockState.FINISHING) and self._failure is None
 
     async def _serve(self, listeners: Sequence[PatientListener], started: Callable[[], None]) -> None:
         async with trio.open_nursery() as nursery:

@@ -154,6 +154,8 @@ class Importer(Endpoint):
     Longer than other classes because it is the public contract: most of it are signatures and docstrings.
     """
 
+    _last_word = Code.RECEIVER_GONE  # what it has not acknowledged goes to other importers
+
     def __init__(self, stream: trio.abc.Stream, limits: Limits) -> None:
         super().__init__(limits)
         self._peer = Peer(Role.IMPORTER, limits, _PeerOwner(tick=self._tick))
@@ -295,6 +297,7 @@ class Importer(Endpoint):
         if count is not None:
             whole_number("count", count, 0, MAX_COUNT)
         wanted = _Import(name, end, direction, codec_of(name, value_type), max(1, window), count)
+        self._check_binds()
         with self._call():
             self._check_name_free(name)
             if self._peer.lost:
@@ -328,7 +331,7 @@ class Importer(Endpoint):
     def _bind(self, wanted: _Import, request: Request) -> Channel:
         """Takes the answer and binds the end, without a checkpoint in between: one without the other cannot be."""
         name = wanted.name
-        self._check_open()
+        self._check_binds()
         answer = self._peer.take(request)
         if answer is None or self._peer.lost:
             raise self._lost(name)
@@ -383,7 +386,7 @@ class Importer(Endpoint):
         """The exporter has said its last word on a sending channel, or is lost."""
         name = channel.name
         self._registry.retire(channel, "it has ended")
-        if not channel.ended and not channel.complete:
+        if not channel.ended and not channel.complete and code is not Code.COUNT_REACHED:
             if code is None:  # its end stays as it is until the body has unwound
                 self._fail(self._lost(name))
             else:
@@ -428,7 +431,7 @@ class Importer(Endpoint):
         self._nursery.start_soon(self._run_connection)
 
     async def _run_connection(self) -> None:
-        await self._supervise(self._connection.run)
+        await self._run_shielded(self._connection.run)
         if self._peer.failure is not None:
             self._fail(self._peer.failure)
 

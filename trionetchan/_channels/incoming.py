@@ -81,7 +81,7 @@ class Incoming(Generic[T]):
         self.closed = trio.Event()
         """The deliverer has ended, peers are told, and the local end is closed."""
         self._state = _State.OPEN
-        self._code = Code.FINISHED  # what peers are told at the end
+        self._code: Code | None = Code.FINISHED  # what peers are told at the end
         self._keep_end = False
         self._outlet = Outlet(end)
         self._owner = owner
@@ -121,7 +121,7 @@ class Incoming(Generic[T]):
         """For people: why nothing more is delivered."""
         if self._code is Code.FINISHED:
             return f"it ended after {self._shares} expected importers (importers=) had finished"
-        return _WORDS.get(self._code, "it has ended")
+        return "it has ended" if self._code is None else _WORDS.get(self._code, "it has ended")
 
     # Peers
 
@@ -199,10 +199,11 @@ class Incoming(Generic[T]):
 
     # Ending
 
-    def finish(self, code: Code, *, keep_end: bool = False) -> None:
+    def finish(self, code: Code | None, *, keep_end: bool = False) -> None:
         """Ends the channel: the deliverer stops, tells the peers that are left, and closes the local end.
 
-        `keep_end` leaves the local end open, for a stream that is not complete.
+        Code None tells them nothing: their connection ends. `keep_end` leaves the local end open, for a stream that is
+        not complete.
         """
         if self._state is _State.OPEN:
             self._state = _State.ENDING
@@ -226,7 +227,8 @@ class Incoming(Generic[T]):
         sources, self._sources = self._sources, {}
         for source in sources.values():
             self.counts.undelivered += source.link.undelivered
-            source.link.close(self._code, f"{self.name}: {_WORDS.get(self._code, '')}")
+            if self._code is not None:
+                source.link.close(self._code, f"{self.name}: {_WORDS.get(self._code, '')}")
         # An end that nobody can read from any more can't be taken for a complete stream.
         if not self._keep_end or self._outlet.receiver_gone:
             self._outlet.close()
@@ -244,9 +246,11 @@ class Incoming(Generic[T]):
                 self._after_interruption()
         finally:
             self._conclude()
-            if not self._keep_end:
-                await self._outlet.aclose()
-            self.closed.set()
+            try:
+                if not self._keep_end:
+                    await self._outlet.aclose()
+            finally:
+                self.closed.set()
 
     async def _serve(self, *, sleeps: bool) -> None:
         outlet, backlog = self._outlet, self._backlog

@@ -23,8 +23,8 @@ class Intake(Generic[T]):
 
     def __init__(self, end: trio.abc.ReceiveChannel[T], count: int | None) -> None:
         self.taken: list[T] = []
-        self.over = False
-        """Nothing more will be taken: all send ends are closed, or the count is reached, or the end is closed."""
+        self.finished = count == 0
+        """The sender is done: all send ends are closed, or the count is reached."""
         self.receiving = False
         """Whether a task is inside `receive` of the end."""
         self._end = end
@@ -35,6 +35,11 @@ class Intake(Generic[T]):
         self._left = sys.maxsize if count is None else count  # values that may still be taken
 
     # Taking
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be taken: the sender is done, or this side has closed the end."""
+        return self.finished or self._closed
 
     @property
     def streaming(self) -> bool:
@@ -57,7 +62,7 @@ class Intake(Generic[T]):
         except trio.WouldBlock:
             pass
         except (trio.EndOfChannel, trio.ClosedResourceError):
-            self.over = True
+            self.finished = True
         self._has_taken(len(self.taken) - before)
         return bool(self.taken)
 
@@ -73,7 +78,7 @@ class Intake(Generic[T]):
             while len(taken) < enough:
                 taken.append(await receive())
         except (trio.EndOfChannel, trio.ClosedResourceError):
-            self.over = True  # all send ends are closed; or the program has closed this one, which it handed over
+            self.finished = True  # all send ends are closed; or the program has closed this one, which it handed over
         finally:
             self.receiving = False
             self._has_taken(len(taken) - before)
@@ -81,7 +86,7 @@ class Intake(Generic[T]):
     def _has_taken(self, count: int) -> None:
         self._left -= count
         if not self._left:
-            self.over = True
+            self.finished = True
 
     async def gather(self, room: int, half_window: int) -> None:
         """Lets a busy sender fill a batch: half a window, so that one half is on its way while the other is filled.
@@ -133,23 +138,25 @@ class Intake(Generic[T]):
     def sender_closed(self) -> bool:
         """Whether the program has closed its ends, so that what is in the channel is all there will be."""
         if self._memory is None:
-            return self.over
+            return self.finished
         return self._memory.statistics().open_send_channels == 0
 
     # Ending
 
     def take_all(self) -> None:
-        """Takes all that the end has accepted, and closes it: a `send` that is blocked, or comes later, is broken."""
-        while self.buffered and self._left:  # each one that is taken lets in a value of a blocked `send`
+        """Takes all that the end has accepted, and closes it: a `send` that is blocked then, or comes later, is broken.
+
+        Where the end has a buffer, each value that is taken lets in one of a blocked `send`, which is taken too.
+        """
+        while self.buffered and self._left:
             self.take(len(self.taken) + 1)
         self.close()
 
     def close(self) -> int:
         """Closes the end, if that can be done at once. How many values were left in it, for nobody to take."""
-        self.over = True
-        if self._memory is None or self._closed:
+        closed, self._closed = self._closed, True
+        if self._memory is None or closed:
             return 0
-        self._closed = True
         statistics = self._memory.statistics()
         self._memory.close()
         return statistics.current_buffer_used if statistics.open_receive_channels == 1 else 0  # else a clone has it

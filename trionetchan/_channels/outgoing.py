@@ -7,11 +7,11 @@ the pump (`_intake`), or with the dealer.
     state       to           when
     OPEN        FINISHED     the program has closed its send ends, or as many values are taken as were to be
     OPEN        LEAVING      the block is being left, and send ends are still open
-    LEAVING     FINISHED     the program has closed them meanwhile
     (these)     ENDED        hang-up; or the last peer is gone; or the program failed; or the block was left
 
 In OPEN values are taken and dealt. In LEAVING and FINISHED no more are taken, and those that were are dealt. Peers are
-told the end in FINISHED only, when no other peer can bring anything back any more. In ENDED what is left is dropped.
+told the end in FINISHED only, when no other peer can bring anything back any more; never after LEAVING, which breaks
+the program's `send`: one that closes its end then has not finished. In ENDED what is left is dropped.
 `closed` is set when the pump has ended too.
 
 The pump sits in a cancel scope, `_attention`, that others cancel to make it look around: a hang-up, or a drain that
@@ -137,9 +137,11 @@ class Outgoing(Generic[T]):
         finally:
             self._drop_taken(self._why)
             self._close_end()
-            await self._intake.aclose()
-            self.closed.set()
-            self._progressed.unpark_all()
+            try:
+                await self._intake.aclose()
+            finally:
+                self.closed.set()
+                self._progressed.unpark_all()
         self._look()
 
     @property
@@ -149,7 +151,8 @@ class Outgoing(Generic[T]):
     async def _pump(self) -> None:
         intake = self._intake
         while not self._pump_is_done:
-            self._look()
+            if self._waits.draining:
+                self._look()
             if self._state is _State.LEAVING and not intake.over:
                 intake.take_all()
             room = intake.room(self._dealer.room)
@@ -216,7 +219,7 @@ class Outgoing(Generic[T]):
 
     def _tell_end(self) -> None:
         """A peer is told the end only when no other can bring anything back any more."""
-        if self._intake.over and self._state is _State.OPEN:
+        if self._intake.finished and self._state is _State.OPEN:
             self._state = _State.FINISHED
         dealer = self._dealer
         if self._state is _State.FINISHED and not (dealer.waiting or self._intake.taken):
@@ -258,10 +261,7 @@ class Outgoing(Generic[T]):
         """
         while self.links and not self.ended:
             if self._state is _State.LEAVING and self.closed.is_set() and self._nothing_taken:
-                if not self._intake.sender_closed:
-                    return
-                self._state = _State.FINISHED
-                self._tell_end()
+                return
             await self._progressed.park()
 
     def _drop_taken(self, why: str, numbers: Collection[int] = (), *, by_peer: bool = False) -> None:
@@ -285,7 +285,7 @@ class Outgoing(Generic[T]):
 
     def _look(self) -> None:
         """Ends the drains that wait, if nothing is left. Only for when the pump is not inside `receive`."""
-        if self._waits.draining and self.delivered:
+        if self.delivered:
             self._waits.drained()
 
     def _look_or_ask(self) -> None:

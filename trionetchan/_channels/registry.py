@@ -68,7 +68,7 @@ class Registry:
         return channel
 
     def why_not(self, name: str) -> str:
-        """Why a name is not bound: `has ended: …`, or `is not`."""
+        """Why a name is not bound: `is not any more: …`, or `is not`."""
         past = self._past.get(name)
         return "is not" if past is None else f"is not any more: {past.why}"
 
@@ -153,7 +153,7 @@ class Registry:
     def dropped(self) -> int:
         """How many values were dropped in all."""
         return self._dropped + sum(
-            channel.dropped if isinstance(channel, Outgoing) else channel.counts.dropped
+            channel.dropped if isinstance(channel, Outgoing) else channel.counts.dropped + channel.counts.undelivered
             for channel in self.everything()
         )
 

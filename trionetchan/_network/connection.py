@@ -102,9 +102,11 @@ class Connection:
         finally:
             self.peer.lose(None)
             self.peer.disconnect()
-            with trio.move_on_after(self._limits.goodbye_timeout, shield=True):
-                await self._transport.aclose()
-            self._over.set()
+            try:
+                with trio.move_on_after(self._limits.goodbye_timeout, shield=True):
+                    await self._transport.aclose()
+            finally:
+                self._over.set()
 
     def _fail(self, failure: NetchanError) -> None:
         """The connection has ended, without a way to say so."""

@@ -92,7 +92,7 @@ class SendLink:
         return 0 if self.closing else self._window.credit
 
     def fits(self, size: int, count: int) -> bool:
-        return self._window.fits(size, count)
+        return not self.closing and self._window.fits(size, count)
 
     def send(self, batch: Batch) -> None:
         self._peer.send(self.id, batch)

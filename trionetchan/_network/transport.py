@@ -87,7 +87,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Closes the stream, without a TLS goodbye if it is cancelled. No error of the stream is raised."""
-        with contextlib.suppress(trio.BrokenResourceError, OSError):
+        with contextlib.suppress(*STREAM_ERRORS):  # trio's TLS raises ClosedResourceError where its socket has ended
             await self._stream.aclose()
 
 

@@ -75,7 +75,7 @@ class State(enum.Enum):
     SENT = "sent"
     RECEIVING = "receiving"
     SETTLING = "settling"
-    LAST_WORD = "closing"
+    LAST_WORD = "saying its last word"
     CLOSED = "closed"
 
     __hash__ = object.__hash__  # Enum's own is a Python function, and a state is looked up for each frame
