@@ -38,7 +38,7 @@ class Connection:
         self.peer = peer
         self._wire = Wire(peer.session, limits)
         self._transport = transport_over(stream)
-        self._tracer = tracer_for(self.peer_name)
+        self._tracer = tracer_for(peer.session.role.value, self.peer_name)
         self._limits = limits
         self._keepalive = Keepalive(limits, trio.current_time())
         self._scope = trio.CancelScope(shield=True)
