@@ -49,9 +49,7 @@ class Case:
 
 
 @asynccontextmanager
-async def case(
-    size: float = 10, *, importers: int | None = 1, count: int | None = None
-) -> AsyncGenerator[Case]:
+async def case(size: float = 10, *, importers: int | None = 1, count: int | None = None) -> AsyncGenerator[Case]:
     async with trio.open_nursery() as nursery:
         one = Case(size, importers, count)
         nursery.start_soon(one.channel.run)

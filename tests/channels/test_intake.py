@@ -259,6 +259,8 @@ async def test_gathering_ends_with_the_end() -> None:
     assert (intake.taken, intake.over) == ([1], True)
 
 
-@pytest.mark.parametrize(("size", "sleeps"), [(0, False), (LARGE_BUFFER - 1, False), (LARGE_BUFFER, True), (math.inf, True)])
+@pytest.mark.parametrize(
+    ("size", "sleeps"), [(0, False), (LARGE_BUFFER - 1, False), (LARGE_BUFFER, True), (math.inf, True)]
+)
 def test_only_a_large_end_holds_what_comes_meanwhile(size: float, sleeps: bool) -> None:
     assert may_sleep(size) == sleeps

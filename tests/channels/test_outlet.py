@@ -49,7 +49,8 @@ async def test_nobody_takes_the_rest(gone: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "unbuffered", "sleeps"), [(0, True, False), (1, False, False), (LARGE_BUFFER, False, True), (math.inf, False, True)]
+    ("size", "unbuffered", "sleeps"),
+    [(0, True, False), (1, False, False), (LARGE_BUFFER, False, True), (math.inf, False, True)],
 )
 async def test_what_the_size_of_the_end_says(size: float, unbuffered: bool, sleeps: bool) -> None:
     outlet = Outlet(trio.open_memory_channel[int](size)[0])

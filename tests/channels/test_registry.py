@@ -27,9 +27,7 @@ def outgoing(name: str = "jobs", *values: int) -> Outgoing[int]:
 
 
 def incoming(name: str) -> Incoming[int]:
-    return Incoming(
-        name, trio.open_memory_channel[int](0)[0], INT, window=64, importers=1, owner=FakeOwner()
-    )
+    return Incoming(name, trio.open_memory_channel[int](0)[0], INT, window=64, importers=1, owner=FakeOwner())
 
 
 async def ended(channel: Outgoing[Any], *, by_peer: bool = False) -> None:

@@ -55,9 +55,7 @@ class Table(RuleBasedStateMachine):
     @invariant()
     def it_is_complete_when_all_have_come_and_released(self) -> None:
         all_released = all(state == "released" for state in self.seats.values())
-        assert self.shares.complete == (
-            self.expected is not None and len(self.seats) >= self.expected and all_released
-        )
+        assert self.shares.complete == (self.expected is not None and len(self.seats) >= self.expected and all_released)
 
 
 def test_against_a_table_with_seats() -> None:

@@ -68,8 +68,12 @@ async def step(waits: Waits, event: str, one: FakeSendingLink, two: FakeSendingL
     await trio.testing.wait_all_tasks_blocked()
 
 
-FATES = {"one": (["one"], None), "elsewhere": (["back", "elsewhere"], None),
-         "dropped": (["back", "dropped"], ValuesDroppedError), "lost": (["lost"], ConnectionLostError)}
+FATES = {
+    "one": (["one"], None),
+    "elsewhere": (["back", "elsewhere"], None),
+    "dropped": (["back", "dropped"], ValuesDroppedError),
+    "lost": (["lost"], ConnectionLostError),
+}
 
 
 def orders() -> list[tuple[str, tuple[str, ...]]]:

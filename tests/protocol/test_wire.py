@@ -73,7 +73,12 @@ STATES = {
     WireState.LEAVING: to_leaving,
     WireState.OVER: to_over,
 }
-PINGED, ASKED, BYE, HELLO_AGAIN = Ping(7), Import(0, "jobs", True, 1, None, b"\x81\x81\x03"), Goodbye(Code.LIMIT, "x"), Hello(VERSION, {})
+PINGED, ASKED, BYE, HELLO_AGAIN = (
+    Ping(7),
+    Import(0, "jobs", True, 1, None, b"\x81\x81\x03"),
+    Goodbye(Code.LIMIT, "x"),
+    Hello(VERSION, {}),
+)
 
 
 @pytest.mark.parametrize("state", STATES)
