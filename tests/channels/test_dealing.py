@@ -244,7 +244,6 @@ def test_a_value_is_always_in_exactly_one_place(rng: random.Random, steps: int) 
         if action == "deal":
             more = rng.randint(1, 40)
             before = {link: len(link.batches) for link in links}
-            waited = dealer.waiting
             dealer.deal(list(range(count, count + more)))
             count += more
             for link in links:

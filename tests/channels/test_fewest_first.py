@@ -79,7 +79,7 @@ class Order(RuleBasedStateMachine):
 
 
 def test_against_looking_at_all_peers() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Order, settings=settings(deadline=None, derandomize=True, max_examples=150, stateful_step_count=40)
     )
 
@@ -91,10 +91,10 @@ def test_of_equal_counts_the_one_that_has_waited_longest_is_first() -> None:
         order.add(link)
     turns: list[int] = []
     for _ in range(6):
-        link = order.next()
-        assert isinstance(link, FakeSendingLink)
-        turns.append(links.index(link))
-        link.sent += 1
+        found = order.next()
+        assert isinstance(found, FakeSendingLink)
+        turns.append(links.index(found))
+        found.sent += 1
     assert turns == [0, 1, 2, 0, 1, 2]
 
 

@@ -1,4 +1,4 @@
-"""The deliverer and its channel alone, with fake peers: every event in every state, while `send` is under way and not."""
+"""The deliverer and its channel alone, with fake peers: each event in each state, with a `send` under way and not."""
 
 from __future__ import annotations
 
@@ -58,8 +58,14 @@ async def case(size: float = 10, *, importers: int | None = 1, count: int | None
         one.channel.finish(Code.FINISHED)
 
 
-# The table: what a peer is told, what the owner is told, whether the channel has ended, and whether the program sees the
-# end; first with nothing to deliver, then with the values 1 and 2, of which 1 is in `send`.
+# The table: what a peer is told, what the owner is told, whether the channel has ended, and whether the program sees
+# the end; first with nothing to deliver, then with the values 1 and 2, of which 1 is in `send`.
+
+
+def receiver_goes(one: Case) -> None:
+    one.receive.close()
+    one.channel.notice_gone_receiver()
+
 
 EVENTS: dict[str, Callable[[Case], Any]] = {
     "finish": lambda one: one.link.leaves(one.channel, Code.FINISHED, "bye"),
@@ -68,7 +74,7 @@ EVENTS: dict[str, Callable[[Case], Any]] = {
     "withdraw": lambda one: one.link.leaves(one.channel, Code.WITHDRAWN),
     "lose": lambda one: one.link.leaves(one.channel, None, "bye"),
     "refuse": lambda one: one.link.brings(one.channel, "text", 4),
-    "receiver gone": lambda one: (one.receive.close(), one.channel.notice_gone_receiver()),
+    "receiver gone": receiver_goes,
     "we hang up": lambda one: one.channel.finish(Code.HUNG_UP),
     "block left": lambda one: one.channel.finish(Code.FINISHED, keep_end=True),
 }

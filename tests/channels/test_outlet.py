@@ -75,7 +75,7 @@ async def test_a_foreign_end_is_only_sent_into() -> None:
     values = [2, 1]
     assert outlet.put(values) == (0, Taken.NOT_ALL)
     assert values == [2, 1]
-    assert not (outlet.unbuffered or outlet.may_sleep or outlet.receiver_gone)
+    assert (outlet.unbuffered, outlet.may_sleep, outlet.receiver_gone) == (False, False, False)
     await outlet.send(1)
     outlet.close()
     assert (end.values, end.closed) == ([1], 0)

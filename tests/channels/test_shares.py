@@ -59,7 +59,7 @@ class Table(RuleBasedStateMachine):
 
 
 def test_against_a_table_with_seats() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Table, settings=settings(deadline=None, derandomize=True, max_examples=200, stateful_step_count=30)
     )
 

@@ -60,9 +60,9 @@ class Case:
         window = self.windows[number]
         self.session.receive(Data(number, window.received, False, array_of([b"\x05"] * count)))
         window.deliver(count, stepped=waited)
-        if last or not window.ack_pending or window.ack_due:
-            if self.acknowledger.delivered(number, window, last=last):
-                self.flush()
+        tells = last or not window.ack_pending or window.ack_due
+        if tells and self.acknowledger.delivered(number, window, last=last):
+            self.flush()
 
     @property
     def delivered(self) -> dict[int, int]:

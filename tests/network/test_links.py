@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from trionetchan import ConnectionLostError, Limits
+from trionetchan import ConnectionLostError, Limits, ProtocolError
 from trionetchan._batch import Batch, array_of
 from trionetchan._errors import Code
 from trionetchan._network.links import ReceiveLink, SendLink
@@ -219,6 +219,14 @@ async def test_an_exporter_answers() -> None:
     assert side.said() == [Accept(0, 9, INT), Accept(1, 9, INT), Reject(2, Code.NO_SUCH_CHANNEL, "no")]
     side.peer.tick()
     assert side.ticks == 1
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_a_frame_of_the_wrong_side_is_told_with_its_name(role: Role) -> None:
+    wrong = Reject(0, Code.LIMIT, "") if role is Role.EXPORTER else Import(0, "jobs", True, 4, None, INT)
+    expected = "from an importer" if role is Role.EXPORTER else "from an exporter"
+    with pytest.raises(ProtocolError, match=expected):
+        Side(role).hears(wrong)
 
 
 # Losing the peer

@@ -11,7 +11,7 @@ from support import connected
 from trionetchan._errors import Code
 from trionetchan._network import tracing
 from trionetchan._network.tracing import Tracer, tracer_for
-from trionetchan._protocol.frames import MAGIC, VERSION, Ack, Close, Data, Hello, Import, Ping, encode
+from trionetchan._protocol.frames import MAGIC, VERSION, Ack, Close, Data, FrameCutter, Hello, Import, Ping, encode
 
 WIRE = "trionetchan.wire"
 
@@ -67,9 +67,13 @@ def test_what_is_no_frame_is_said_and_raises_nothing(caplog: pytest.LogCaptureFi
 async def test_a_connection_is_traced_only_where_it_is_on(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, level: int
 ) -> None:
-    made: list[str] = []
-    cutter = tracing.FrameCutter
-    monkeypatch.setattr(tracing, "FrameCutter", lambda size: made.append("") or cutter(size))  # type: ignore[func-returns-value]
+    made: list[int] = []
+
+    def counted(size: int) -> FrameCutter:
+        made.append(size)
+        return FrameCutter(size)
+
+    monkeypatch.setattr(tracing, "FrameCutter", counted)
     caplog.set_level(level, WIRE)
     async with connected(nursery) as (exporter, importer):
         send = exporter.open_send_channel("jobs", int)
