@@ -62,9 +62,12 @@ class Counting(trio.abc.Stream):
         self.stream = stream
         self.writes = 0
         self.gate: trio.Event | None = None
+        self.broken = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self.writes += 1
+        if self.broken:
+            raise trio.BrokenResourceError
         if self.gate is not None:
             await self.gate.wait()
         await self.stream.send_all(data)
@@ -151,6 +154,23 @@ async def test_a_goodbye_goes_behind_confirmations() -> None:
         await one.other.hear(Goodbye)
         heard = one.other.heard
         assert heard[-2:] == [Ack(0, 1, 65, heard[-2].byte_limit), Goodbye(Code.FINISHED, "bye")]  # type: ignore[attr-defined]
+
+
+async def test_a_goodbye_does_not_wait_until_acknowledgements_are_gathered(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with case() as one:
+        await one.other.bind(0, "words", receives=False)
+        await one.other.say(data(0, 0, [1, 2]))
+        await settle()
+        (link,) = one.owner.links
+        assert isinstance(link, ReceiveLink)
+        one.peer.session.receiver(0).unbuffered = True
+        link.delivered(1, last=False, waited=False)
+        one.connection.leave()
+        await one.other.hear(Goodbye)
+        assert isinstance(one.other.heard[-2], Ack)
+        assert trio.current_time() == 0
 
 
 async def test_a_goodbye_goes_behind_a_last_word_that_waits() -> None:
@@ -251,6 +271,18 @@ async def test_a_peer_that_answers_lives_on(autojump_clock: trio.testing.MockClo
             await one.other.hear(Ping)
             await one.other.say(Pong(0))
         assert not one.peer.lost
+
+
+async def test_a_stream_on_which_nothing_can_be_written_is_lost() -> None:
+    async with case() as one:
+        await one.other.bind(0, "jobs", receives=True)
+        (link,) = one.owner.links
+        assert isinstance(link, SendLink)
+        one.stream.broken = True
+        link.send(Batch(VALUE, 1))
+        await one.connection.wait_over()
+        assert "expected a stream to write to, got: " in str(one.peer.failure)
+        assert repr(one.connection).startswith("<exporter's connection over ")
 
 
 async def test_a_request_that_comes_with_the_hello() -> None:
