@@ -102,6 +102,7 @@ async def case(limits: Limits | None = None, *, greet: bool = True) -> AsyncGene
             await one.other.hear(Hello)
         await settle()
         yield one
+        await one.other.stream.aclose()
         nursery.cancel_scope.cancel()
 
 

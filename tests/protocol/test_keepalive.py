@@ -14,7 +14,7 @@ from trionetchan._protocol.keepalive import DOUBT, Keepalive, Look
 
 STARTS = (0.0, 0.1, 1e5 / 3, 1e9 + 0.1, 2**31 / 3, 1e12 / 7)
 seconds = st.floats(0.01, 100, allow_nan=False)
-many = settings(deadline=None, derandomize=True, max_examples=300)
+many = settings(deadline=None, derandomize=True, max_examples=150)
 
 
 def keepalive_of(interval: float, timeout: float, now: float) -> Keepalive:
