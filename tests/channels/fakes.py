@@ -1,0 +1,132 @@
+"""Links and an owner without a network: what the ports promise, worked by hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import cbor2
+
+from trionetchan._batch import Batch
+from trionetchan._codec import Codec, codec_for
+from trionetchan._errors import Code
+from trionetchan._ports import ReceivingChannel, ReceivingLink, SendingChannel, SendingLink
+
+__all__ = ["INT", "FakeOwner", "FakeReceivingLink", "FakeSendingLink"]
+
+INT: Codec[int] = codec_for(int)
+
+
+class FakeSendingLink:
+    """A peer that gets what is sent, and acknowledges what it is told to."""
+
+    def __init__(self, window: int = 64, *, room: int = sys.maxsize, max_value_size: int = 2**30) -> None:
+        self.window, self.room, self.max_value_size = window, room, max_value_size  # `room`: bytes it allows in all
+        self.limit = sys.maxsize  # how many values it allows in all
+        self.sent = self.acknowledged = 0
+        self.closing = False
+        self.batches: list[Batch] = []  # all that were ever sent
+        self.closes: list[tuple[Code, str]] = []
+
+    @property
+    def unacknowledged(self) -> int:
+        return self.sent - self.acknowledged
+
+    @property
+    def credit(self) -> int:
+        return 0 if self.closing else min(self.window - self.unacknowledged, self.limit - self.sent)
+
+    def fits(self, size: int, count: int) -> bool:
+        large = size + sum(batch.size for batch in self.batches) > self.room
+        return count <= self.credit and (not large or (count == 1 and not self.unacknowledged))
+
+    def send(self, batch: Batch) -> None:
+        assert self.fits(batch.size, batch.count), f"sent without credit: {batch}"
+        batch.first, self.sent = self.sent, self.sent + batch.count
+        self.batches.append(batch)
+
+    def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
+        for batch in self.batches:
+            if batch.first + batch.count > self.acknowledged:
+                yield batch, max(0, self.acknowledged - batch.first)
+
+    def close(self, code: Code, message: str = "") -> None:
+        self.closing = True
+        self.closes.append((code, message))
+
+    # What the test has the peer do
+
+    @property
+    def values(self) -> list[Any]:
+        """All values that it was ever sent."""
+        return [value for batch in self.batches for value in cbor2.loads(batch.head + batch.payload)]
+
+    def acknowledges(self, channel: SendingChannel, count: int) -> None:
+        self.acknowledged += count
+        channel.acknowledged(self, count)
+
+    def leaves(self, channel: SendingChannel, code: Code | None = Code.FINISHED, message: str = "") -> None:
+        """With its last word; None: it is lost."""
+        self.closing = True
+        channel.link_closed(self, code, message)
+
+
+class FakeReceivingLink:
+    """A peer that brings values, and is told what became of them."""
+
+    def __init__(self, count: int | None = None) -> None:
+        self.count = count
+        self.undelivered = 0
+        self.told: list[tuple[int, bool, bool]] = []  # what `delivered` was called with
+        self.closes: list[tuple[Code, str]] = []
+
+    @property
+    def deliveries(self) -> int:
+        return sum(count for count, _, _ in self.told)
+
+    @property
+    def exhausted(self) -> bool:
+        return self.count is not None and self.deliveries >= self.count
+
+    def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
+        self.undelivered -= count
+        assert self.undelivered >= 0, "more was delivered than came"
+        self.told.append((count, last, waited))
+        return self.exhausted
+
+    def close(self, code: Code, message: str = "") -> None:
+        self.closes.append((code, message))
+
+    # What the test has the peer do
+
+    def brings(self, channel: ReceivingChannel, *values: object) -> None:
+        """One batch of values."""
+        self.undelivered += len(values)
+        channel.arrived(self, cbor2.dumps(list(values)))
+
+    def leaves(self, channel: ReceivingChannel, code: Code | None = Code.FINISHED, message: str = "") -> None:
+        """Nothing more will come from it; None: it is lost."""
+        channel.sender_left(self, code, message)
+
+
+class FakeOwner:
+    """Writes down what a channel tells its owner."""
+
+    def __init__(self) -> None:
+        self.failures: list[BaseException] = []
+        self.left: list[tuple[Code | None, str]] = []
+        self.ended: list[Any] = []
+
+    def failed(self, error: BaseException, /) -> None:
+        self.failures.append(error)
+
+    def peer_left(self, channel: Any, code: Code | None, message: str, /) -> None:
+        self.left.append((code, message))
+
+    def channel_ended(self, channel: Any, /) -> None:
+        self.ended.append(channel)
+
+
+_sends: type[SendingLink] = FakeSendingLink
+_receives: type[ReceivingLink] = FakeReceivingLink
