@@ -21,7 +21,7 @@ import trio
 from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel, Registry
-from ._errors import Code, NetchanError
+from ._errors import Code, ConnectionLostError, NetchanError
 from ._limits import Limits
 
 __all__ = ["BlockState", "Endpoint", "Owner"]
@@ -262,8 +262,20 @@ def _raise(error: BaseException | None, failure: BaseException | None) -> None:
     rest = None if error is failure else error
     if isinstance(rest, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", rest)
-        rest = group.split(lambda exception: exception is failure or isinstance(exception, trio.Cancelled))[1]
-    if rest is None or isinstance(rest, trio.Cancelled):
+        rest = group.split(lambda exception: exception is failure)[1]
+    if rest is not None and _only_cancelled(rest):
+        if isinstance(failure, ConnectionLostError):
+            # Who is cancelled from outside leaves; that the other side leaves in the same moment is no news.
+            logger.warning("cancelled, and the connection is lost, too: %s", failure)
+            raise rest
+        rest = None
+    if rest is None:
         # Without its context, the `Cancelled` of each task of the body, which would say nothing in many lines.
         raise failure from failure.__cause__
     raise BaseExceptionGroup("the block failed, and its body raised too", [rest, failure])
+
+
+def _only_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_only_cancelled, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    return isinstance(error, trio.Cancelled)

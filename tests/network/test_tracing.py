@@ -22,7 +22,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_each_frame_is_named_with_its_channel_and_counts_and_without_values(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, WIRE)
-    tracer = tracer_for("there")
+    tracer = tracer_for("exporter", "there")
     assert tracer is not None
     frames = [
         Hello(VERSION, {"frame": 70_000}),
@@ -35,9 +35,9 @@ def test_each_frame_is_named_with_its_channel_and_counts_and_without_values(capl
     tracer.sent([MAGIC, *map(encode, frames)])
     logged = lines(caplog)
     assert len(logged) == len(frames)
-    assert all(line.startswith("there: sent ") for line in logged)
+    assert all(line.startswith("exporter, there: sent ") for line in logged)
     assert "channel=0 name='jobs' receives=True window=64 count=None schema=3 bytes" in logged[1]
-    assert "channel=0 first=5 more=False bytes=8" in logged[2]
+    assert "channel=0 first=5 more=False payload=8 bytes values=1" in logged[2]
     assert "channel=0 delivered=6 value_limit=70 byte_limit=1000" in logged[3]
     assert "channel=0 count=6" in logged[4]
     assert not any("secret" in line or "\n" in line for line in logged)
@@ -45,22 +45,22 @@ def test_each_frame_is_named_with_its_channel_and_counts_and_without_values(capl
 
 def test_frames_in_any_chunks_and_both_directions(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, WIRE)
-    tracer = Tracer("there")
+    tracer = Tracer("exporter", "there")
     tracer.sent([MAGIC])
     for byte in MAGIC + encode(Ping(1)) + encode(Ping(2)):
         tracer.received(bytes([byte]))
     tracer.sent([encode(Ping(3))])
     assert [line.partition("token=")[::2] for line in lines(caplog)] == [
-        ("there: received PING ", "1"),
-        ("there: received PING ", "2"),
-        ("there: sent PING ", "3"),
+        ("exporter, there: received PING ", "1"),
+        ("exporter, there: received PING ", "2"),
+        ("exporter, there: sent PING ", "3"),
     ]
 
 
 def test_what_is_no_frame_is_said_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, WIRE)
-    Tracer("there").received(b"GET / HTTP/1.1\r\n\r\n")
-    assert lines(caplog)[0].startswith("there: received what is no frame: expected ")
+    Tracer("exporter", "there").received(b"GET / HTTP/1.1\r\n\r\n")
+    assert lines(caplog)[0].startswith("exporter, there: received what is no frame: expected ")
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])

@@ -175,7 +175,7 @@ def test_the_last_word_waits_until_all_that_it_counts_is_confirmed(role: Role, s
     # Meanwhile the peer may say what it likes of what is allowed in this state, and nobody cares.
     assert session.receive(Data(0, 1, False, VALUE)) is None
     assert session.receive(Close(0, 1, Code.FINISHED, "")) is None
-    with pytest.raises(ProtocolError, match="channel 0, which is closing here"):
+    with pytest.raises(ProtocolError, match="channel 0, which is saying its last word here"):
         session.receive(Ack(0, 1, 10, 100))
     session.close(0, Code.HUNG_UP, "the second does not count")
     window.confirm(1)
