@@ -317,7 +317,7 @@ def test_frames_fit_the_grammar() -> None:
 BEYOND_A_GRAMMAR = {
     "bignum",
     "parameters-array",
-    "name-bidi",
+    "name-line-separator",
     "name-newline",
     "nested-trailing-field",
     "parameter-twice",
