@@ -16,7 +16,7 @@ import functools
 import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, cast
 from uuid import UUID
 
@@ -31,6 +31,7 @@ __all__ = ["MAX_VALUE_DEPTH", "TO_TAG", "item_of_tag", "map_tag", "read_batch", 
 
 MAX_VALUE_DEPTH = 64  # containers within containers
 _MAX_CBOR_DEPTH = 1 + 3 * MAX_VALUE_DEPTH + 3  # the batch; a map with other keys is a tag and two arrays; a duration
+_DECIMAL_FORM = Context(capitals=1)  # a program may have another for itself
 _MAX_EXPONENT = 999_999  # of a Decimal: what Python's default context allows; an int() of more would take for ever
 
 
@@ -144,7 +145,7 @@ def _duration_tag(value: timedelta) -> cbor2.CBORTag:
 def _decimal_text(value: Decimal) -> str:
     if value.is_finite() and abs(value.as_tuple().exponent) > _MAX_EXPONENT:  # type: ignore[arg-type]
         raise ValueError(f"the exponent of a Decimal is beyond {_MAX_EXPONENT}")
-    return str(value)
+    return _DECIMAL_FORM.to_sci_string(value)
 
 
 TO_TAG: dict[Kind, Callable[[Any], Any]] = {
