@@ -62,7 +62,9 @@ def _record_of(schema: Schema, node: Node, *, hashed: bool) -> Any:
         hints = {name: NotRequired[part] if name in absent else part for name, part in parts.items()}
         return TypedDict(node.name, hints)  # type: ignore[operator] # pyright: ignore[reportArgumentType]
     fields = {
-        field.name: attrs.field(type=parts[field.name], default=0 if field.may_be_missing else attrs.NOTHING)
+        field.name: attrs.field(
+            type=parts[field.name], default=0 if field.may_be_missing else attrs.NOTHING, alias=field.name
+        )
         for field in node.fields
     }
     return attrs.make_class(node.name, fields, frozen=True)
