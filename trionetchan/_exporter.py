@@ -20,7 +20,7 @@ from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel
 from ._codec import Codec, difference
 from ._endpoint import BlockState, Endpoint
-from ._errors import ChannelNameInUseError, Code, printable
+from ._errors import ChannelNameInUseError, Code
 from ._limits import Limits
 from ._network.connection import Connection
 from ._network.links import ReceiveLink, SendLink
@@ -226,10 +226,10 @@ class Exporter(Endpoint):
 
     def _refusal(self, request: ImportRequested) -> tuple[Code, str] | None:
         """Why an import is refused, if it is."""
-        channel = self._registry.get(request.name)
-        name = printable(request.name)
+        name = request.name
+        channel = self._registry.get(name)
         if channel is None or channel.ended or self._state is not BlockState.OPEN:
-            why = "is not" if channel is not None else self._registry.why_not(request.name)
+            why = "is not" if channel is not None else self._registry.why_not(name)
             return Code.NO_SUCH_CHANNEL, f"{name}: expected a name that is exported, got one that {why}"
         sends = isinstance(channel, Outgoing)
         if sends != request.receives:

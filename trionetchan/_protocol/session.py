@@ -42,7 +42,7 @@ from typing import Any, ClassVar
 import attrs
 
 from .._batch import Batch
-from .._errors import Code, ProtocolError, printable
+from .._errors import Code, ProtocolError
 from .._limits import Limits
 from .events import Accepted, Acknowledged, Closed, Event, ImportRequested, Rejected, ValuesReceived
 from .frames import Accept, Ack, Close, Data, Frame, Import, Reject, kind_name
@@ -281,8 +281,8 @@ class Session:
             raise ProtocolError(f"expected a peer that reads, got {len(self.outbox)} answers that wait for it")
         self._next_id += 1
         if len(self._channels) >= self._limits.max_channels:
-            limit = f"expected at most {self._limits.max_channels} channels at a time, got one more"
-            self.outbox.say(Reject(frame.channel, Code.LIMIT, f"{printable(frame.name)}: {limit}"))
+            message = f"{frame.name}: expected at most {self._limits.max_channels} channels at a time, got one more"
+            self.outbox.say(Reject(frame.channel, Code.LIMIT, message))
             return None
         channel = _Channel(frame.channel, State.ASKED, frame.receives, self._clamp(frame.window), frame.count)
         self._channels[frame.channel] = channel
