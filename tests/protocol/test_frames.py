@@ -172,10 +172,17 @@ ITEMS: dict[str, tuple[bytes, set[str]]] = {
     "a name with a newline (fault 46)": (b"\x63a\nb", {"text"}),
     "a name with an escape (fault 46)": (b"\x63a\x1bb", {"text"}),
     "a name with a NUL (fault 46)": (b"\x62a\x00", {"text"}),
-    "a name that turns the line around (fault 46)": (cbor2.dumps("a\u202eb"), {"text"}),
+    "a name with a line separator (fault 46)": (cbor2.dumps("a\u2028b"), {"text"}),
+    "a name with a paragraph separator (fault 46)": (cbor2.dumps("a\u2029b"), {"text"}),
+    "a name that turns the line around": (cbor2.dumps("a\u202eb"), {"text", "name"}),
+    "a name of a character that Unicode has not assigned": (cbor2.dumps("a\U000e0080b"), {"text", "name"}),
+    "a name with a space that is not broken": (cbor2.dumps("a\u00a0b"), {"text", "name"}),
     "a name with a C1 control (fault 46)": (cbor2.dumps("a\x9bb"), {"text"}),
     "a schema of 32 KiB": (head(BYTES, MAX_SCHEMA_SIZE) + bytes(MAX_SCHEMA_SIZE), {"schema", "payload"}),
-    "a schema of 32 KiB and a byte": (head(BYTES, MAX_SCHEMA_SIZE + 1) + bytes(MAX_SCHEMA_SIZE + 1), {"payload"}),
+    "a schema of 32 KiB and a byte, which nobody can read": (
+        head(BYTES, MAX_SCHEMA_SIZE + 1) + bytes(MAX_SCHEMA_SIZE + 1),
+        {"schema", "payload"},
+    ),
     "the code behind the last": (head(UINT, max(Code) + 1), {"uint", "uint or null"}),
 }
 

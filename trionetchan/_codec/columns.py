@@ -9,14 +9,12 @@ Decisions:
 - A column that needs no conversion is returned as it is, the very same list: so the enclosing step notices.
 - A batch of one value takes a shortcut through the same steps. A shortcut only converts the usual value; whatever it
   is not sure of is left to the column step, so what is accepted, and what a refusal says, is described once.
-- No set or dict is built of keys that a peer chose before it was checked that few of them share a hash. The sender is
-  held to that, and to the depth: what leaves must be able to arrive.
+- The sender is held to the depth, too: what leaves must be able to arrive.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -44,8 +42,6 @@ __all__ = [
     "label_of_value",
     "map_each",
     "regrouped",
-    "require_distinct",
-    "require_few_collisions",
     "type_check",
 ]
 
@@ -53,7 +49,6 @@ Column = list[Any]
 ColumnStep = Callable[[Column, int], Column]  # a column of values, and how deep it is, to a column of as many others
 OneStep = Callable[[Any, int], Any]  # the same for one value
 
-_MAX_COLLISIONS = 64  # keys of one hash
 _MAX_ONE_BY_ONE = 8  # elements of a single value; from there on they are faster as a column
 _MIN_SHARED_COLUMN = 64  # values from which a column is searched for one and the same object
 
@@ -201,20 +196,6 @@ def regrouped(flat: Iterable[Any], sizes: Iterable[int]) -> Iterator[list[Any]]:
     """The parts of each value together again."""
     rest = iter(flat)
     return (list(islice(rest, size)) for size in sizes)
-
-
-def require_few_collisions(keys: Sequence[Any]) -> Sequence[Any]:
-    """The same keys, if hashing them takes bounded time; else `ValueError`."""
-    if len(keys) > _MAX_COLLISIONS and max(Counter(map(hash, keys)).values()) > _MAX_COLLISIONS:
-        raise ValueError("too many keys or elements of one hash")
-    return keys
-
-
-def require_distinct(built: Any, keys: Sequence[Any]) -> Any:
-    """The set or dict that was built of these keys; `ValueError` if two of them were equal."""
-    if len(built) != len(keys):
-        raise ValueError("a key or element twice")
-    return built
 
 
 def bounded_depth(step: Step, too_deep: str, *, recursive: bool) -> Step:

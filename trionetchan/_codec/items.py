@@ -5,8 +5,8 @@ Decisions:
 - Between here and cbor2 there are None, bool, int, float, str, bytes, list, dict with text and bytes keys, and tags:
   0 aware datetime, 37 UUID, 258 set, 1004 date, 27 [name, …] for all else: "local-datetime", "time", "duration",
   "decimal", "map" (a dict with other keys, as a list of keys and values in turn). All else is refused.
-- Moments and Decimals travel as text, and only forms that Python writes are accepted. (What `fromisoformat` takes
-  beyond them differs between versions of Python.)
+- Moments and Decimals travel as text, and only the forms of the specification are accepted. (What `fromisoformat` takes
+  beyond them differs between versions of Python: hour 24, 60 minutes of an offset.)
 - Depth is counted in containers, by the steps, and the same both ways; cbor2 only keeps it from running away.
 """
 
@@ -16,7 +16,7 @@ import functools
 import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,18 +27,20 @@ from .messages import short
 from .reading import Reader, ReceivedMap, ReceivedSet, require
 from .schema import Kind
 
-__all__ = ["MAX_VALUE_DEPTH", "TO_TAG", "map_tag", "read_batch", "set_tag"]
+__all__ = ["MAX_VALUE_DEPTH", "TO_TAG", "item_of_tag", "map_tag", "read_batch", "set_tag"]
 
 MAX_VALUE_DEPTH = 64  # containers within containers
-_MAX_CBOR_DEPTH = 1 + 3 * MAX_VALUE_DEPTH + 2  # the batch; a map with other keys is a tag and two arrays
+_MAX_CBOR_DEPTH = 1 + 3 * MAX_VALUE_DEPTH + 3  # the batch; a map with other keys is a tag and two arrays; a duration
+_DECIMAL_FORM = Context(capitals=1)  # a program may have another for itself
 _MAX_EXPONENT = 999_999  # of a Decimal: what Python's default context allows; an int() of more would take for ever
 
 
 # Tags to values
 
 _DAY = r"\d{4}-\d\d-\d\d"
-_CLOCK = r"\d\d:\d\d:\d\d(?:\.\d{1,6})?"
-_OFFSET = r"(?:Z|[+-]\d\d:\d\d)"
+_HOUR, _MINUTE = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
+_CLOCK = rf"{_HOUR}:{_MINUTE}:{_MINUTE}(?:\.\d{{1,6}})?"
+_OFFSET = rf"(?:Z|[+-]{_HOUR}:{_MINUTE})"
 
 
 def _parsed(text: Any, pattern: str, parse: Callable[[str], Any], fold: Any = 0) -> Any:
@@ -98,6 +100,11 @@ def read_batch(payload: bytes) -> list[Any]:
     return column
 
 
+def item_of_tag(tag: cbor2.CBORTag) -> Any:
+    """What a tag that is about to be written will be read as."""
+    return _READER.tags[tag.tag](tag.value, False)
+
+
 # Values to tags
 
 
@@ -138,7 +145,7 @@ def _duration_tag(value: timedelta) -> cbor2.CBORTag:
 def _decimal_text(value: Decimal) -> str:
     if value.is_finite() and abs(value.as_tuple().exponent) > _MAX_EXPONENT:  # type: ignore[arg-type]
         raise ValueError(f"the exponent of a Decimal is beyond {_MAX_EXPONENT}")
-    return str(value)
+    return _DECIMAL_FORM.to_sci_string(value)
 
 
 TO_TAG: dict[Kind, Callable[[Any], Any]] = {

@@ -23,10 +23,9 @@ from .columns import (
     label_of_value,
     map_each,
     regrouped,
-    require_distinct,
-    require_few_collisions,
 )
 from .items import MAX_VALUE_DEPTH
+from .keys import require_distinct, require_distinct_data, require_few_collisions
 from .messages import got
 from .reading import ReceivedMap, ReceivedSet
 from .schema import Kind, Node
@@ -79,18 +78,19 @@ def _receive_set(steps: Steps, index: int, node: Node) -> Step:
     check, element = steps.check(index, accepted), steps.of(node.items[0])
     python = node.python if node.python in (set, frozenset) else frozenset
 
-    def build(elements: Sequence[Any]) -> Any:
+    def build(received: Sequence[Any], elements: Sequence[Any]) -> Any:
+        require_distinct_data(received, received)
         return require_distinct(python(require_few_collisions(elements)), elements)
 
     def convert(column: Column, depth: int) -> Column:
         check(column)
         _, done = convert_parts(element.column, column, column, depth, label_of_element)
-        return map_each(build, regrouped(done, map(len, column)))
+        return map_each(build, column, regrouped(done, map(len, column)))
 
     def one(value: Any, depth: int) -> Any:
         if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
             raise Unsure
-        return build(convert_elements(element, value, depth + 1))
+        return build(value, convert_elements(element, value, depth + 1))
 
     return Step(convert, one)
 
@@ -100,7 +100,8 @@ def _receive_map(steps: Steps, index: int, node: Node) -> Step:
     check = steps.check(index, accepted)
     key_step, value_step = map(steps.of, node.items)
 
-    def build(keys: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:
+    def build(received: Sequence[Any], keys: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:
+        require_distinct_data(received, received)
         built = dict(zip(require_few_collisions(keys), values, strict=True))
         return cast("dict[Any, Any]", require_distinct(built, keys))
 
@@ -112,7 +113,7 @@ def _receive_map(steps: Steps, index: int, node: Node) -> Step:
         if keys_done is flat_keys and values_done is flat_values and set(map(type, column)) == {dict}:
             return column
         sizes = list(map(len, keys))
-        return map_each(build, regrouped(keys_done, sizes), regrouped(values_done, sizes))
+        return map_each(build, keys, regrouped(keys_done, sizes), regrouped(values_done, sizes))
 
     def one(value: Any, depth: int) -> Any:
         if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
@@ -122,7 +123,7 @@ def _receive_map(steps: Steps, index: int, node: Node) -> Step:
         values_done = convert_elements(value_step, values, depth + 1)
         if keys_done is keys and values_done is values and type(value) is not ReceivedMap:
             return value
-        return build(keys_done, values_done)
+        return build(keys, keys_done, values_done)
 
     return Step(convert, one)
 

@@ -263,6 +263,7 @@ def _node_from_wire(entry: Any, count: int) -> Node:
     kind, rest = Kind(entry[0]), cast("list[Any]", entry[1:])
     if kind is Kind.LITERAL:
         require(rest and all(kind_of(type(value)) in LITERAL_KINDS for value in rest), "a bad literal")
+        require(all(value == value for value in rest), "a literal NaN, which equals nothing")
         return Node(kind, values=tuple(rest))
     if kind is Kind.RECORD:
         name, is_open, *entries = rest

@@ -22,11 +22,11 @@ from .columns import (
     label_of_value,
     map_each,
     regrouped,
-    require_few_collisions,
 )
 from .describe import describe
 from .hints import is_record
 from .items import MAX_VALUE_DEPTH, TO_TAG, map_tag, set_tag
+from .keys import all_plain, require_distinct_data, require_few_collisions
 from .messages import got
 from .schema import Kind, Node, python_types
 from .shapes import literal_step, mapped_step, record_step, tuple_step, union_step
@@ -76,7 +76,9 @@ def _send_set(steps: Steps, index: int, node: Node) -> Step:
     def convert(column: Column, depth: int) -> Column:
         check(column)
         rows = map_each(require_few_collisions, map(list, column))
-        _, done = convert_parts(element.column, rows, rows, depth, label_of_element)
+        flat, done = convert_parts(element.column, rows, rows, depth, label_of_element)
+        if not all_plain(flat):
+            map_each(require_distinct_data, rows, regrouped(done, map(len, rows)))
         return list(map(set_tag, regrouped(done, map(len, rows))))
 
     def one(value: Any, depth: int) -> Any:
@@ -84,7 +86,9 @@ def _send_set(steps: Steps, index: int, node: Node) -> Step:
             raise Unsure
         elements = list(value)
         require_few_collisions(elements)
-        return set_tag(convert_elements(element, elements, depth + 1))
+        done = convert_elements(element, elements, depth + 1)
+        require_distinct_data(elements, done)
+        return set_tag(done)
 
     return Step(convert, one)
 
@@ -102,9 +106,10 @@ def _send_map(steps: Steps, index: int, node: Node) -> Step:
         plain = set(map(type, keys_done)) <= _PLAIN_KEYS
         if plain and keys_done is keys and values_done is values:
             return column
-        if not plain:
-            map_each(require_few_collisions, map(list, column))
         sizes = list(map(len, column))
+        if not plain:
+            own_keys = map_each(require_few_collisions, map(list, column))
+            map_each(require_distinct_data, own_keys, regrouped(keys_done, sizes))
         return list(map(_written_map, regrouped(keys_done, sizes), regrouped(values_done, sizes)))
 
     def one(value: Any, depth: int) -> Any:
@@ -115,6 +120,7 @@ def _send_map(steps: Steps, index: int, node: Node) -> Step:
         values_done = convert_elements(value_step, values, depth + 1)
         if not set(map(type, keys_done)) <= _PLAIN_KEYS:
             require_few_collisions(keys)
+            require_distinct_data(keys, keys_done)
         elif keys_done is keys and values_done is values:
             return value
         return _written_map(keys_done, values_done)

@@ -16,7 +16,7 @@ import attrs
 
 from .._cbor import ARRAY, BYTES, MAP, TEXT, UINT, Buffer, head, read_head, skip
 from .._errors import Code, ProtocolError, printable
-from .._limits import MAX_NAME_SIZE, MAX_SCHEMA_SIZE
+from .._limits import MAX_NAME_SIZE
 
 __all__ = [
     "DATA_OVERHEAD",
@@ -48,6 +48,8 @@ MAX_MESSAGE = 2**10  # characters
 MAX_COUNT = 2**62  # of any integer on the wire: sums of two stay below 2^63 in any language
 FRAGMENT = 16 * 2**10  # bytes of an incomplete DATA frame that are passed on at once
 DATA_OVERHEAD = 64  # no DATA frame has more bytes than this besides its payload
+
+_NO_NAME_CHARACTERS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 
 Reader = Callable[[Buffer, int], tuple[Any, int]]
 Writer = Callable[[Any], bytes]
@@ -107,9 +109,8 @@ def _write_bytes(value: bytes) -> bytes:
 
 
 def _read_schema(data: Buffer, position: int) -> tuple[bytes, int]:
+    """Whatever it holds: who cannot read it refuses the import, not the session."""
     value, end = _read_bytes(data, position)
-    if len(value) > MAX_SCHEMA_SIZE:
-        raise ProtocolError(f"expected a schema of at most {MAX_SCHEMA_SIZE} bytes, got {len(value)}")
     return bytes(value), end
 
 
@@ -131,11 +132,11 @@ def _write_text(value: str) -> bytes:
 
 
 def _read_name(data: Buffer, position: int) -> tuple[str, int]:
+    """What is printable beyond the control characters differs between versions of Unicode: that is not asked here."""
     name, end = _read_text(data, position)
-    if not name or len(name.encode()) > MAX_NAME_SIZE or not name.isprintable():
-        raise ProtocolError(
-            f"expected a channel name of 1 to {MAX_NAME_SIZE} printable bytes, got {printable(name, 40)!r}"
-        )
+    if not 1 <= len(name.encode()) <= MAX_NAME_SIZE or not _NO_NAME_CHARACTERS.isdisjoint(name):
+        expected = f"a channel name of 1 to {MAX_NAME_SIZE} bytes without control characters"
+        raise ProtocolError(f"expected {expected}, got {printable(name, 40)!r}")
     return name, end
 
 

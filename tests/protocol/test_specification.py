@@ -1,0 +1,305 @@
+"""Nothing in `docs/protocol.md` that no vector or test holds: for each rule of the page, what holds it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from vectors import DOCS, VECTORS
+
+TESTS = Path(__file__).parents[1]
+PAGE = (DOCS / "protocol.md").read_text("utf-8")
+
+# For each rule: vectors, as group/name, where a name may end in "*"; and tests, as path::name.
+SESSION = "protocol/test_session.py::"
+FRAMES = "protocol/test_frames.py::"
+VALUES = "codec/test_values.py::"
+KEYS = "codec/test_keys.py::"
+VALUES_REFUSED = "test_a_value_that_does_not_fit_is_refused_by_name"
+DECIMALS = "test_a_program_that_writes_decimals_in_small_letters_sends_them_all_the_same"
+DIFFERS = "test_what_differs_passes"
+HELD_BY: dict[str, list[str]] = {
+    "T-1": ["streams/violation-magic", "streams/violation-http", "streams/violation-tls"],
+    "T-2": ["streams/greeting-in-pieces", FRAMES + "test_any_chunking_gives_equal_frames"],
+    "T-3": [
+        "readable/long-prefix",
+        "streams/violation-length-0",
+        "streams/violation-length-limit",
+        "streams/violation-length-2^32",
+        FRAMES + "test_a_bad_length_is_refused_with_its_head_and_before_anything_is_held",
+        FRAMES + "test_a_frame_of_exactly_the_limit_is_taken",
+    ],
+    "T-4": [
+        FRAMES + "test_fault_14_a_cut_frame_is_not_seen",
+        "whole/test_errors.py::test_lost_connection_is_raised_lone_out_of_the_block",
+    ],
+    "T-5": [
+        "whole/test_as_specified.py::test_who_leaves_ends_its_direction_and_reads_on",
+        "whole/test_as_specified.py::test_who_reads_a_goodbye_answers_and_ends",
+    ],
+    "F-1": ["malformed/trailing-bytes", "malformed/count-too-small", "malformed/cut-short"],
+    "F-2": ["malformed/indefinite-*", "malformed/trailing-field-indefinite", "streams/violation-length-indefinite"],
+    "F-3": ["readable/long-heads", "readable/long-prefix", "imports/long-head"],
+    "F-4": ["malformed/*-as-integer", "malformed/bignum", "malformed/kind-bool", "malformed/count-false"],
+    "F-5": ["frames/ack-large", "frames/ping-large", "malformed/above-2^62", "malformed/negative-integer"],
+    "F-6": ["malformed/invalid-utf8", "malformed/surrogate-utf8"],
+    "F-7": [
+        "readable/more-fields",
+        "readable/trailing-field-*",
+        "malformed/nested-trailing-field",
+        "malformed/trailing-field-reserved-head",
+    ],
+    "F-8": ["malformed/too-few-fields"],
+    "F-9": ["malformed/kind-6", "malformed/kind-11"],
+    "F-10": [
+        "malformed/empty-name",
+        "malformed/long-name",
+        "malformed/name-*",
+        "frames/name-255",
+        "frames/name-space",
+        FRAMES + "test_each_field_takes_its_own_kind_and_no_other",
+    ],
+    "F-11": ["streams/name-*", "imports/name-bidi", "imports/name-unassigned", "frames/name-unassigned"],
+    "F-12": [FRAMES + "test_messages_are_made_printable_and_cut"],
+    "F-13": ["malformed/unknown-code"],
+    "H-1": ["streams/greeting", "streams/violation-data-before-hello", "streams/violation-second-hello"],
+    "H-2": ["streams/violation-version", SESSION + "test_fault_3_an_unsupported_version_is_named_with_ours"],
+    "H-3": ["malformed/parameter*", "malformed/unknown-parameter-twice", "malformed/65-parameters"],
+    "H-4": ["readable/unknown-parameters", "readable/64-parameters"],
+    "H-5": [
+        "streams/violation-frame-parameter",
+        "streams/violation-value-parameter",
+        "streams/violation-buffer-parameter",
+        SESSION + "test_a_hello_without_parameters_means_the_least",
+    ],
+    "H-6": [
+        "streams/ping",
+        "streams/unasked-pong",
+        SESSION + "test_fault_56_a_flood_of_pings_is_answered_once_per_write",
+    ],
+    "H-7": [
+        "streams/left",
+        SESSION + "test_nothing_is_written_behind_a_goodbye",
+        SESSION + "test_a_session_that_left_reads_nothing_and_writes_its_queue_first",
+    ],
+    "H-8": ["streams/goodbye-first", "whole/test_as_specified.py::test_who_reads_a_goodbye_answers_and_ends"],
+    "H-9": [
+        "streams/violation-malformed-frame",
+        "whole/test_as_specified.py::test_who_breaks_the_protocol_hears_so_and_is_read_no_more",
+    ],
+    "C-1": ["streams/violation-id-in-use", "streams/violation-id-skipped", "streams/violation-never-opened"],
+    "C-2": ["streams/two-channels", "streams/violation-window-0", "streams/violation-accept-window-0"],
+    "C-3": ["streams/whole-life-exporter", "streams/whole-life-importer", "streams/violation-beyond-value-limit"],
+    "C-4": ["streams/rejected", "streams/reject"],
+    "C-5": ["imports/*", "streams/too-many-channels"],
+    "C-6": ["accepts/*", "streams/malformed-schema-of-exporter"],
+    "C-7": ["streams/withdrawn*"],
+    "C-8": ["streams/late-frames", "streams/settling", SESSION + "test_every_frame_in_every_state"],
+    "C-9": [
+        "streams/count-0-*",
+        "streams/count-reached-of-nothing",
+        "streams/violation-count-0",
+        "whole/test_original.py::test_import_of_no_values_ends_at_once",
+    ],
+    "D-1": ["streams/fragments", "streams/fragments-anywhere", "streams/sender-splits"],
+    "D-2": ["streams/fragment-of-long-head", "streams/violation-head-split"],
+    "D-3": ["streams/interleaved-channels", "streams/written-in-turn", "streams/violation-first-within-a-batch"],
+    "D-4": ["streams/sender-splits"],
+    "D-5": ["streams/violation-gap", "streams/violation-repeat", "streams/violation-first-within-a-batch"],
+    "D-6": ["streams/violation-empty-*", "streams/violation-no-batch", "streams/violation-indefinite-batch"],
+    "D-7": ["streams/violation-beyond-value-limit", "streams/violation-batch-beyond-value-limit", "streams/count"],
+    "D-8": [
+        "streams/violation-beyond-byte-limit",
+        "streams/violation-large-value-not-alone",
+        "streams/violation-fragments-beyond-byte-limit",
+        "streams/large-value-alone",
+    ],
+    "D-9": ["streams/violation-value-too-large", "streams/violation-endless-fragments"],
+    "D-10": ["streams/not-an-array-inside", "whole/test_errors.py::test_refused_value_is_logged_and_counted"],
+    "A-1": ["streams/acks-repeated"],
+    "A-2": ["streams/violation-ack-of-unsent", "streams/violation-final-count-of-unsent"],
+    "A-3": ["streams/whole-life-exporter", "streams/whole-life-importer", "streams/count"],
+    "A-4": [
+        "streams/large-value-alone",
+        "protocol/test_window.py::test_a_value_beyond_the_byte_limit_travels_alone",
+        "protocol/test_window.py::test_windows_against_plain_lists",
+    ],
+    "A-5": ["whole/test_as_specified.py::test_all_that_was_delivered_is_acknowledged_soon"],
+    "X-1": [
+        "streams/hang-up-amid-fragments",
+        SESSION + "test_data_of_channels_alternates_and_a_close_follows_its_data",
+    ],
+    "X-2": ["streams/violation-close-too-few", "streams/violation-close-too-many"],
+    "X-3": ["streams/settling"],
+    "X-4": ["streams/whole-life-importer", "streams/queued-behind-close", "streams/importer-sends"],
+    "X-5": ["streams/smaller-last-word"],
+    "X-6": ["streams/crossing-closes"],
+    "X-7": ["streams/count-0-*", "whole/test_original.py::test_import_of_n_values_receiving__import_n_values"],
+    "K-1": [
+        "streams/*-ends-with-*",
+        "streams/*-has-the-last-word-with-*",
+        "streams/limit-by-the-sender",
+        "whole/test_close_codes.py::test_exporter_that_sends_closes_with_an_odd_code",
+        "whole/test_close_codes.py::test_exporter_that_receives_closes_with_an_odd_code",
+        "whole/test_close_codes.py::test_importer_that_sends_closes_with_an_odd_code",
+        "whole/test_close_codes.py::test_importer_that_receives_closes_with_an_odd_code",
+    ],
+    "K-2": ["streams/count-reached-too-early", "streams/count-reached-without-a-count"],
+    "K-3": ["streams/withdrawn-with-another-code"],
+    "K-4": ["streams/reject-with-an-odd-code", "streams/goodbye-with-an-odd-code", "streams/goodbye-first"],
+    "V-1": ["refused_values/no-array", "refused_values/trailing-bytes", "refused_values/any-behind"],
+    "V-2": ["refused_values/*-for-*", "refused_values/float-zero", "refused_values/second-of-two"],
+    "V-3": ["refused_values/any-*", "refused_values/content-whatever-the-type"],
+    "V-4": [
+        "readable_values/*-long-head*",
+        "readable_values/long-heads",
+        "refused_values/*indefinite-*",
+        "refused_values/any-reserved-*",
+        "codec/test_reading.py::test_one_item_and_nothing_else",
+    ],
+    "V-5": [
+        "values/text*",
+        "refused_values/any-surrogate*",
+        "refused_values/any-overlong-utf8",
+        VALUES + VALUES_REFUSED,
+    ],
+    "V-6": ["refused_values/any-undefined", "refused_values/any-simple-*"],
+    "V-7": [
+        "refused_values/any-self-described",
+        "refused_values/any-bigfloat",
+        VALUES + "test_no_tag_gives_what_its_type_does_not_say",
+    ],
+    "V-8": [
+        "refused_values/any-*-key",
+        "refused_values/key-*-twice",
+        "refused_values/key-twice",
+        "values/map-text-and-bytes",
+    ],
+    "V-9": ["values/*", "readable_values/*"],
+    "V-10": ["refused_values/named-*", "refused_values/*-mark"],
+    "V-11": ["values/int*", "readable_values/*bignum*", "refused_values/int-bignum-*"],
+    "V-12": ["readable_values/float-*", "values/float*"],
+    "V-13": ["readable_values/nan-bits", VALUES + "test_a_nan_stays_one"],
+    "V-14": [
+        "values/date*",
+        "values/time*",
+        "readable_values/*-forms",
+        "refused_values/datetime-*",
+        "refused_values/date-*",
+    ],
+    "V-15": ["values/date-extremes", "refused_values/*-year-0", "refused_values/date-1900", "refused_values/bad-date"],
+    "V-16": ["refused_values/*-24", "refused_values/*second-60"],
+    "V-17": ["values/datetime-extremes", "readable_values/datetime-forms", "refused_values/*offset-*"],
+    "V-18": ["values/datetime", "values/time", VALUES + "test_an_aware_datetime_keeps_its_instant_and_its_offset"],
+    "V-19": ["values/time-marked", "readable_values/local-datetime-forms", "refused_values/local-mark-*"],
+    "V-20": ["values/duration*", "refused_values/duration-*"],
+    "V-21": ["values/decimal*", "refused_values/decimal-*", KEYS + DECIMALS],
+    "V-22": ["values/decimals-more", "refused_values/decimal-exponent", "refused_values/decimal-3*"],
+    "V-23": ["values/*", "refused_values/*", "codec/test_single_values.py::test_both_ways_agree_on_every_value"],
+    "V-24": ["refused_values/set-any-map-*", "refused_values/key-any-*", "values/any-keys"],
+    "V-25": ["values/literal*", "refused_values/literal*", "readable_values/bignum-literal"],
+    "V-26": ["values/list", "values/tuple*", "refused_values/tuple-*", "refused_values/element"],
+    "V-27": [
+        "readable_values/*map-other*",
+        "values/map-*",
+        "refused_values/list-as-set",
+        "refused_values/set-for-list",
+    ],
+    "V-28": ["values/record*", "readable_values/record-*", "refused_values/record-*", "refused_values/field-*"],
+    "V-29": ["values/union", "refused_values/union-none"],
+    "V-30": [
+        VALUES + "test_a_type_that_cannot_be_carried_is_refused_at_once",
+        VALUES + "test_a_union_of_recursive_records_is_decided_at_a_glance",
+    ],
+    "V-31": [
+        "refused_values/set-nan*",
+        "refused_values/key-nan",
+        "refused_values/typed-*nan",
+        KEYS + "test_a_nan_in_a_key_or_an_element_does_not_leave",
+        KEYS + "test_what_is_equal_as_data_does_not_leave",
+        KEYS + "test_what_is_equal_as_data_is_refused_whatever_the_class_says",
+    ],
+    "V-32": ["refused_values/set-1-*", "refused_values/set-zeros", "refused_values/set-infinities", KEYS + DIFFERS],
+    "V-33": ["values/map-text-and-bytes", "refused_values/set-texts", KEYS + DIFFERS],
+    "V-34": ["refused_values/set-instants", "refused_values/set-marks", "refused_values/set-times", KEYS + DIFFERS],
+    "V-35": [
+        "refused_values/set-arrays",
+        "refused_values/set-sets",
+        KEYS + "test_a_set_of_pairs_is_no_map",
+        KEYS + "test_what_is_equal_as_data_does_not_leave",
+    ],
+    "V-36": ["values/depth-*", "refused_values/depth-*", VALUES + "test_depth_is_bounded_the_same_both_ways"],
+    "S-1": [
+        "malformed_schemas/nothing",
+        "malformed_schemas/513-nodes",
+        "readable_schemas/512-nodes",
+        "whole/test_as_specified.py::test_a_schema_that_is_too_long_costs_a_refusal",
+    ],
+    "S-2": ["readable_schemas/*bignum*", "readable_schemas/long-heads", "malformed_schemas/literal-uuid"],
+    "S-3": ["malformed_schemas/*", "readable_schemas/*"],
+    "S-4": ["values/any", "streams/any-as-schema", "imports/any"],
+    "S-5": [
+        "imports/*malformed-schema*",
+        "imports/*no-schema*",
+        "accepts/malformed-schema*",
+        "streams/malformed-schema",
+    ],
+    "S-6": ["schema_pairs/from-any", "schema_pairs/any-*"],
+    "S-7": ["schema_pairs/*-to-any"],
+    "S-8": ["schema_pairs/from-optional", "schema_pairs/union-with-any"],
+    "S-9": ["schema_pairs/*literal*"],
+    "S-10": ["schema_pairs/to-optional", "schema_pairs/tuple-of-union", "schema_pairs/to-union-with-any"],
+    "S-11": ["schema_pairs/*", "codec/test_compare.py::test_what_fits_is_never_refused"],
+    "S-12": ["schema_pairs/recursive*"],
+    "S-13": ["schema_pairs/depth-100", "codec/test_compare.py::test_a_comparison_has_a_limit_of_steps_and_of_depth"],
+    "N-1": ["refused_values/float-zero", "refused_values/int-for-float", "values/float"],
+    "N-2": ["values/int*"],
+    "N-3": ["frames/ping-large", "frames/ack-large"],
+    "N-4": ["refused_values/any-surrogate*", VALUES + VALUES_REFUSED],
+    "N-5": ["values/map-names", "values/record-names"],
+    "N-6": ["values/map-text-and-bytes", "values/map-bytes"],
+}
+
+
+def rules() -> list[str]:
+    """The rules of the page, in its order."""
+    return re.findall(r"\[([A-Z]-\d+)\]", PAGE)
+
+
+def defined(test: str) -> bool:
+    path, _, name = test.partition("::")
+    tree = ast.parse((TESTS / path).read_text("utf-8"))
+    return any(isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and n.name == name for n in tree.body)
+
+
+def test_every_rule_is_there_once_and_numbered_without_gaps() -> None:
+    found = rules()
+    assert len(found) == len(set(found))
+    for letter in {rule[0] for rule in found}:
+        numbers = [int(rule[2:]) for rule in found if rule[0] == letter]
+        assert numbers == list(range(1, len(numbers) + 1)), letter
+
+
+def test_every_rule_is_held_by_something() -> None:
+    assert HELD_BY.keys() == set(rules())
+
+
+@pytest.mark.parametrize("rule", HELD_BY)
+def test_what_holds_a_rule_exists(rule: str) -> None:
+    assert HELD_BY[rule]
+    for held_by in HELD_BY[rule]:
+        if "::" in held_by:
+            assert defined(held_by), held_by
+        else:
+            group, _, name = held_by.partition("/")
+            pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
+            assert any(pattern.fullmatch(vector["name"]) for vector in VECTORS[group]), held_by
+
+
+def test_whatever_must_be_is_a_rule() -> None:
+    """Each paragraph, item or row of a table that says MUST has a rule in it."""
+    for block in re.split(r"\n\n|\n(?=- |\d\. |\| )", PAGE.split("## Transport and framing")[1]):
+        if "MUST" in block:
+            assert re.search(r"\[[A-Z]-\d+\]", block), block
