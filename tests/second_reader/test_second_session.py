@@ -1,0 +1,76 @@
+"""Runs the vectors "streams" that are for a reader through second_session."""
+
+from typing import cast
+
+import second_frames as sf
+from second_session import Session
+from test_second_reader import VECTORS, Vector, vectors
+
+
+def new_session(role: object) -> Session:
+    limits = cast("sf.Parameters", cast("dict[str, object]", VECTORS)["limits"])
+    return Session(role == "exporter", limits)
+
+
+def command(session: Session, step: Vector) -> None:
+    do, number, schema = step["do"], cast("int", step.get("channel", 0)), bytes.fromhex(str(step.get("schema", "")))
+    code, message = cast("int", step.get("code", 0)), str(step.get("message", ""))
+    window, count = cast("int", step.get("window", 0)), cast("int | None", step.get("count"))
+    if do == "request":
+        session.do_request(str(step["name"]), bool(step["receives"]), window, count, schema)
+    elif do == "accept":
+        session.do_accept(number, window, schema)
+    elif do == "reject":
+        session.do_reject(number, code, message)
+    elif do == "send":
+        session.do_send(number, bytes.fromhex(str(step["payload"])), count or 0)
+    elif do == "deliver":
+        session.channels[number].settled += count or 0
+    elif do == "acknowledge":
+        session.do_acknowledge(number)
+    elif do == "close":
+        session.do_close(number, code, message)
+    else:
+        assert do == "leave"
+        session.leave(code, message)
+
+
+def last_frame(session: Session) -> tuple[int, tuple[sf.Field, ...]]:
+    written = session.taken().removeprefix(sf.MAGIC)
+    frames, _ = sf.cut_stream(sf.MAGIC + written)
+    return sf.read_frame(frames[-1])
+
+
+@vectors("streams")
+def test_streams(vector: Vector) -> None:
+    session = new_session(vector["role"])
+    for step in cast("list[Vector]", vector["steps"]):
+        if "receive" in step:
+            assert session.receive(bytes.fromhex(str(step["receive"]))) == step["events"]
+        elif "do" in step:
+            command(session, step)
+        elif "write" in step:
+            assert session.taken().hex() == step["write"]
+        elif "goodbye" in step:
+            kind, fields = last_frame(session)
+            assert (kind, fields[0]) == (sf.GOODBYE, step["goodbye"])
+            assert session.left
+        else:
+            kind, fields = last_frame(session)
+            assert [kind, *fields[:2]] == step["answers"]
+
+
+@vectors("streams")
+def test_in_single_bytes(vector: Vector) -> None:
+    """Bytes mean the same in whatever chunks they arrive [T-2]."""
+    session = new_session(vector["role"])
+    for step in cast("list[Vector]", vector["steps"]):
+        if "receive" in step:
+            got = [event for byte in bytes.fromhex(str(step["receive"])) for event in session.receive(bytes([byte]))]
+            assert got == step["events"]
+        elif "do" in step:
+            command(session, step)
+        elif "write" in step:
+            assert session.taken().hex() == step["write"]
+        else:
+            last_frame(session)
