@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import operator
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 
@@ -31,7 +32,7 @@ try:
 except ImportError as error:
     raise ImportError('expected the package wsproto for WebSocket: pip install "trionetchan[websocket]"') from error
 
-from .._errors import ConnectionLostError, ProtocolError, printable
+from .._errors import ConnectionLostError, ProtocolError
 from .._limits import Limits
 from .transport import STREAM_ERRORS, Transport, reason, transport_over
 from .websocket_handshake import (
@@ -114,8 +115,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
     """
 
     def __init__(self, stream: trio.abc.Stream, side: ConnectionType, first: bytes, close_timeout: float) -> None:
-        self.transport_stream: trio.abc.Stream = getattr(stream, "transport_stream", stream)
-        """The socket, below TLS too; or whatever is in its place."""
+        self._stream = stream
         self._transport = transport_over(stream)
         self._rules = _Rules()
         self._protocol = Protocol(side, [self._rules], first)
@@ -134,6 +134,12 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
     def __repr__(self) -> str:
         return f"<WebSocketStream over {self._transport!r}>"
 
+    @property
+    def transport_stream(self) -> trio.abc.Stream:
+        """The socket, below TLS too; or whatever is in its place."""
+        below: trio.abc.Stream = getattr(self._stream, "transport_stream", self._stream)
+        return below
+
     # Receiving
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -142,7 +148,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         `BrokenResourceError` if the peer broke the protocol of WebSocket, or closed with a code that tells a fault.
         Cancelling loses nothing.
         """
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError(f"max_bytes: expected at least 1, got {max_bytes}")
         with self._receiver:
             self._check_not_closed()
@@ -203,7 +209,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         elif code in _ORDERLY:
             self._end = ""
         else:
-            self._end = f"the peer closed the WebSocket, with code {code:d} ({printable(text) or 'no reason'})"
+            self._end = f"the peer closed the WebSocket, with code {code:d} ({text or 'no reason'})"
 
     # Sending
 
@@ -220,11 +226,11 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
                 await self._write(BytesMessage(bytes(view[start : start + MESSAGE_SIZE])))
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Not known below: never waits."""
+        """As of the stream below."""
         with self._sender:
             self._check_not_closed()
-            await trio.lowlevel.checkpoint()
             self._check_can_write()
+            await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
         """Sends a close frame, with code 1000; the peer will answer with its own."""

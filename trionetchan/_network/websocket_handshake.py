@@ -95,6 +95,8 @@ async def accept(transport: Transport, origins: frozenset[str] | None, *, secure
         head, rest = await _read_head(transport, b"GET ")
     except OverflowError as error:
         raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, str(error)) from None
+    if not head.partition(b"\r\n")[0].endswith(b" HTTP/1.1"):
+        raise Refused(505, "expected HTTP/1.1, got another version")
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.receive_data(head)
