@@ -9,7 +9,7 @@ import ssl
 import struct
 import sys
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
 from typing import Any, cast
 
 import pytest
@@ -928,12 +928,15 @@ class Foreign(trio.abc.Stream):
 @contextlib.contextmanager
 def websockets_server(
     handle: Callable[[websockets.sync.server.ServerConnection], None], subprotocols: list[str]
-) -> Any:
+) -> Generator[str]:
     """The URL of a server that handles each connection in a thread."""
-    options: dict[str, Any] = (
-        {"subprotocols": subprotocols} if subprotocols else {"select_subprotocol": lambda *_: None}
-    )
-    server = websockets.sync.server.serve(handle, "127.0.0.1", 0, **options)
+
+    def choose_none(connection: object, offered: object) -> None:
+        """Goes on without one."""
+
+    choose = None if subprotocols else choose_none
+    offered = cast("Any", subprotocols) or None
+    server = websockets.sync.server.serve(handle, "127.0.0.1", 0, subprotocols=offered, select_subprotocol=choose)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
