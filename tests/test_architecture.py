@@ -47,6 +47,7 @@ CONTRACT = {
     "open_importer",
     "open_tcp_importer",
     "open_unix_importer",
+    "open_websocket_importer",
     "Exporter",
     "Importer",
     "NetchanError",

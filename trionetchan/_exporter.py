@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
@@ -285,6 +285,30 @@ class Exporter(Endpoint):
             listeners = await listen_tcp(port, host, ssl_context)
             await self._serve(listeners, lambda: task_status.started(listeners))
 
+    async def serve_websocket(
+        self,
+        port: int,
+        *,
+        host: str | bytes | None = "127.0.0.1",
+        ssl_context: ssl.SSLContext | None = None,
+        origins: Collection[str] | None = None,
+        task_status: trio.TaskStatus[list[BoundListener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serves importers over WebSocket, as `serve_tcp` does over TCP: browsers too. Needs the `websocket` extra.
+
+        The path is `/`. `origins` says which web pages may have their browser connect: those of each origin in it, such
+        as "https://example.org"; "*" is all pages. A client that names no origin, which no browser does, may always
+        connect; so may a page of this very host and port, as long as they are told by an address or `localhost`.
+        """
+        from ._network.websocket import Acceptor, checked_origins
+
+        acceptor = Acceptor(self.serve_stream, checked_origins(origins), self._limits)
+        with self._until_left():
+            if ssl_context is not None:
+                check_ssl_context(ssl_context, server=True)
+            listeners = await listen_tcp(port, host, ssl_context)
+            await self._serve(listeners, lambda: task_status.started(listeners), acceptor)
+
     async def serve_unix(
         self,
         path: str | os.PathLike[str],
@@ -327,9 +351,14 @@ class Exporter(Endpoint):
     def _serves(self) -> bool:
         return self._state in (BlockState.OPEN, BlockState.FINISHING) and self._failure is None
 
-    async def _serve(self, listeners: Sequence[PatientListener], started: Callable[[], None]) -> None:
+    async def _serve(
+        self,
+        listeners: Sequence[PatientListener],
+        started: Callable[[], None],
+        serve: Callable[[trio.abc.Stream], Awaitable[None]] | None = None,
+    ) -> None:
         async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, self.serve_stream, listeners)
+            await nursery.start(trio.serve_listeners, serve or self.serve_stream, listeners)
             started()
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:

@@ -42,7 +42,7 @@ from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role
 from ._statistics import Direction, ImporterStatistics
 
-__all__ = ["Importer", "open_importer", "open_tcp_importer", "open_unix_importer"]
+__all__ = ["Importer", "open_importer", "open_tcp_importer", "open_unix_importer", "open_websocket_importer"]
 
 T = TypeVar("T")
 
@@ -119,6 +119,39 @@ def open_unix_importer(
             yield importer
 
     return Opening("open_unix_importer", block)
+
+
+def open_websocket_importer(
+    url: str,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+) -> AbstractAsyncContextManager[Importer]:
+    """Connects over WebSocket and opens an importer as `open_importer` does. Needs the `websocket` extra.
+
+    The URL begins with `ws://`, or with `wss://` for TLS; `ssl_context` is for the latter, and the default one unless
+    told. `OSError` at once if nobody listens there, `ProtocolError` if it is no exporter that serves WebSocket, or it
+    refuses; `ConnectionLostError` if there is no answer; `ValueError` for another URL, or an `ssl_context` that does
+    not go with it.
+    """
+
+    async def block() -> AsyncGenerator[Importer]:
+        from ._network.websocket import connected, parse_url
+
+        address = parse_url(url)
+        if ssl_context is not None:
+            check_ssl_context(ssl_context, server=False)
+            if not address.secure:
+                raise ValueError(f"expected a URL with wss:// where there is an `ssl_context`, got {url!r}")
+        with _naming_lack_of_files():
+            stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
+        if address.secure:
+            context = ssl_context or ssl.create_default_context()
+            stream = trio.SSLStream(stream, context, server_hostname=address.host)
+        async with connected(stream, address, limits) as websocket, _importer_over(websocket, limits) as importer:
+            yield importer
+
+    return Opening("open_websocket_importer", block)
 
 
 def _importer_over(stream: trio.abc.Stream, limits: Limits) -> AbstractAsyncContextManager[Importer]:
