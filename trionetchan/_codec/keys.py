@@ -11,6 +11,7 @@ Decisions:
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
@@ -28,7 +29,8 @@ __all__ = ["all_plain", "require_distinct", "require_distinct_data", "require_fe
 _MAX_COLLISIONS = 64  # keys of one hash
 
 _PLAIN = frozenset({type(None), bool, int, str, bytes, date, timedelta, UUID})  # unequal here, unequal as data
-_NUMBERS = _PLAIN | {float, Decimal}  # so are these, but for NaN
+_FLOATS = _PLAIN | {float}  # so are these, but for NaN
+_NAN = "NaN equals nothing, so it can be in no key and no element of a set"
 
 
 def require_few_collisions(keys: Sequence[Any]) -> Sequence[Any]:
@@ -58,9 +60,9 @@ def require_distinct_data(values: Sequence[Any], items: Sequence[Any]) -> None:
     kinds = set(map(type, values))
     if kinds <= _PLAIN:
         return
-    if kinds <= _NUMBERS:
-        for item in items:
-            _data(item)
+    if kinds <= _FLOATS:
+        if any(map(operator.ne, items, items)):
+            raise ValueError(_NAN)
         return
     found = require_few_collisions(list(map(_data, items)))
     require_distinct(set(found), found)
@@ -74,7 +76,7 @@ def _data(item: object) -> Any:
 
 def _number(item: float | Decimal) -> float | Decimal:
     if item.is_nan() if isinstance(item, Decimal) else item != item:
-        raise ValueError("NaN equals nothing, so it can be in no key and no element of a set")
+        raise ValueError(_NAN)
     return item
 
 
