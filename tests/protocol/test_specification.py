@@ -14,6 +14,7 @@ PAGE = (DOCS / "protocol.md").read_text("utf-8")
 
 # For each rule: vectors, as group/name, where a name may end in "*"; and tests, as path::name.
 SESSION = "protocol/test_session.py::"
+WEBSOCKET = "network/test_websocket.py::"
 FRAMES = "protocol/test_frames.py::"
 VALUES = "codec/test_values.py::"
 KEYS = "codec/test_keys.py::"
@@ -39,6 +40,21 @@ HELD_BY: dict[str, list[str]] = {
         "whole/test_as_specified.py::test_who_leaves_ends_its_direction_and_reads_on",
         "whole/test_as_specified.py::test_who_reads_a_goodbye_answers_and_ends",
     ],
+    "W-1": [
+        WEBSOCKET + "test_requests_that_are_refused",
+        WEBSOCKET + "test_server_that_chooses_no_subprotocol_is_told_why",
+        WEBSOCKET + "test_another_librarys_client",
+    ],
+    "W-2": [WEBSOCKET + "test_origins", WEBSOCKET + "test_two_origins_are_none_that_is_allowed"],
+    "W-3": [WEBSOCKET + "test_requests_that_are_refused"],
+    "W-4": [WEBSOCKET + "test_messages_are_arbitrary_cuts_of_the_stream"],
+    "W-5": [WEBSOCKET + "test_frames_that_may_not_come"],
+    "W-6": [WEBSOCKET + "test_pings_are_answered"],
+    "W-7": [
+        WEBSOCKET + "test_goodbye_is_answered_and_then_comes_the_close_frame",
+        WEBSOCKET + "test_exporter_waits_for_the_close_frame_of_a_peer_for_a_time",
+    ],
+    "W-8": [WEBSOCKET + "test_end_without_a_goodbye_is_a_broken_connection_whatever_its_code"],
     "F-1": ["malformed/trailing-bytes", "malformed/count-too-small", "malformed/cut-short"],
     "F-2": ["malformed/indefinite-*", "malformed/trailing-field-indefinite", "streams/violation-length-indefinite"],
     "F-3": ["readable/long-heads", "readable/long-prefix", "imports/long-head"],
