@@ -50,7 +50,7 @@ class Acknowledger:
         now = due or (self._delay is not None and not may_wait)
         if window.confirmed < window.delivered:
             tellable = window.confirmed > window.announced
-            self._wake(may_wait=may_wait and (tellable or not due))
+            self._wake(may_wait=may_wait and not (due and (window.confirmation_due or not tellable)))
             now = now and tellable
         elif not now:
             self._wake(may_wait=may_wait)

@@ -131,11 +131,13 @@ class ReceiveWindow:
         """Whether the session has been asked for an acknowledgement that has not told all yet."""
         self._byte_window = byte_window
         self._max_value_size = max_value_size
-        self._bytes_confirmed = 0
+        self._bytes_confirmed = 0  # of the batches that are confirmed whole
+        self._bytes_delivered = 0  # of those that are delivered whole
         self._value_limit, self._byte_limit = self._limits()
         self._due_values = window * ACK_SHARE
         self._due_bytes = byte_window * ACK_SHARE
         self._arrived: list[tuple[int, int]] = []  # (end, size) of batches that are not confirmed whole
+        self._whole = 0  # how many of them are delivered whole
         self._partial = bytearray()
         self._partial_count = 0
         self._one_step_ago = 0  # the count of delivered values then
@@ -205,15 +207,17 @@ class ReceiveWindow:
         between the two. A value is handed to a task in one turn and that task runs in the next; so what was delivered
         two steps ago is in its hands.
         """
-        if not self.unbuffered:
-            self.delivered += count
-            self.confirm(self.delivered)
-            return
-        if stepped:
+        if stepped and self.unbuffered:
             self.confirm(self._two_steps_ago)
             self._two_steps_ago = self._one_step_ago
             self._one_step_ago = self.delivered
         self.delivered += count
+        arrived = self._arrived
+        while self._whole < len(arrived) and arrived[self._whole][0] <= self.delivered:
+            self._bytes_delivered += arrived[self._whole][1]
+            self._whole += 1
+        if not self.unbuffered:
+            self.confirm(self.delivered)
 
     def confirm(self, count: int) -> None:
         """The sender may be told of the first `count` values."""
@@ -222,11 +226,18 @@ class ReceiveWindow:
             arrived = self._arrived
             while arrived and arrived[0][0] <= count:
                 self._bytes_confirmed += arrived.pop(0)[1]
+                self._whole -= 1
 
     @property
     def ack_due(self) -> bool:
         """Whether the sender should be told now, before it runs out of credit of either kind."""
-        return self.delivered >= self._due_values or self._bytes_confirmed >= self._due_bytes
+        return self.delivered >= self._due_values or self._bytes_delivered >= self._due_bytes
+
+    @property
+    def confirmation_due(self) -> bool:
+        """Whether so much is delivered and not confirmed that the sender may wait for that."""
+        values, size = self.delivered - self.confirmed, self._bytes_delivered - self._bytes_confirmed
+        return values >= self.window / 4 or size >= self._byte_window / 4
 
     def announce(self) -> tuple[int, int, int]:
         """Confirmed values, and the limits that go with them, for an ACK."""
