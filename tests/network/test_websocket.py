@@ -248,6 +248,45 @@ async def test_what_was_sent_before_the_end_is_received_and_then_the_end() -> No
     await server.aclose()
 
 
+async def test_bytes_that_are_there_already_are_received_with_a_checkpoint() -> None:
+    client, server = streams()
+    await client.send_all(b"ab")
+    await client.send_all(b"c")
+    for expected in b"a", b"b", b"c":
+        with trio.testing.assert_checkpoints():
+            assert await server.receive_some(1) == expected
+    await client.send_eof()
+    await server.aclose()
+
+
+@pytest.mark.parametrize("fault", [False, True])
+async def test_closing_waits_until_the_peer_has_the_close_frame(nursery: trio.Nursery, fault: bool) -> None:
+    """A stream that is closed with bytes unread is reset, which can destroy what was said last."""
+    theirs, ours = trio.testing.memory_stream_pair()
+    stream = WebSocketStream(ours, ConnectionType.SERVER, b"", 86_400)
+    if fault:
+        await theirs.send_all(frame(TEXT, b"x"))
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()
+    closed = trio.Event()
+
+    async def close() -> None:
+        await stream.aclose()
+        closed.set()
+
+    nursery.start_soon(close)
+    await trio.testing.wait_all_tasks_blocked()
+    await theirs.send_all(frame(BINARY, b"on the way"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert not closed.is_set()
+    assert await heard(theirs, 4) == bytes([0x80 | CLOSE, 2]) + struct.pack("!H", 1003 if fault else 1000)
+    if fault:
+        await theirs.aclose()
+    else:
+        await theirs.send_all(frame(CLOSE))
+    await closed.wait()
+
+
 async def test_write_that_was_cut_off_finishes_the_stream() -> None:
     client, server = trio.testing.lockstep_stream_pair()
     stream = WebSocketStream(client, ConnectionType.CLIENT, b"", 1.0)
@@ -605,6 +644,26 @@ async def test_client_that_goes_away_or_is_slow_is_logged(
                 assert trio.current_time() - before == (0 if gone else 10)
     assert "got the end of the stream after" in caplog.text
     assert "expected the handshake of a WebSocket within 10 s, got none" in caplog.text
+
+
+async def test_refused_client_is_heard_until_it_has_the_answer(nursery: trio.Nursery) -> None:
+    async with open_exporter() as exporter:
+        ours, theirs = trio.testing.memory_stream_pair()
+        over = trio.Event()
+
+        async def accept() -> None:
+            await Acceptor(exporter.serve_stream, None, Limits(goodbye_timeout=86_400))(theirs)
+            over.set()
+
+        nursery.start_soon(accept)
+        await ours.send_all(b"nonsense")
+        await trio.testing.wait_all_tasks_blocked()
+        await ours.send_all(b"more of it")
+        await trio.testing.wait_all_tasks_blocked()
+        assert not over.is_set()
+        await ours.send_eof()
+        assert (await hear_to_end(ours)).startswith(b"HTTP/1.1 400 ")
+        await over.wait()
 
 
 async def test_refused_client_that_stays_is_left(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
