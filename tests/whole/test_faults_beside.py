@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import pytest
@@ -60,6 +61,18 @@ async def test_exporter_that_accepts_what_does_not_fit_and_goes_on(
         nursery.start_soon(exporter.say, Goodbye(Code.FINISHED, ""))
 
 
+async def note_outcome(call: Callable[[], Awaitable[None]], outcome: list[str]) -> None:
+    """What became of a drain or a sync."""
+    try:
+        await call()
+    except ValuesDroppedError as error:
+        outcome.append(f"{error.count} dropped")
+    except ConnectionLostError as error:
+        outcome.append(type(error).__name__)
+    else:
+        outcome.append("returned")
+
+
 @pytest.mark.promise(33, 38)
 @pytest.mark.parametrize("end", ["open", "closed"])
 @pytest.mark.parametrize("call", ["sync", "drain"])
@@ -81,18 +94,7 @@ async def test_hang_up_while_a_call_waits_for_values_that_came_back(
         await importer.bind(0, "jobs", receives=True)
         await trio.testing.wait_all_tasks_blocked()
         outcome: list[str] = []
-
-        async def wait() -> None:
-            try:
-                await getattr(exporter, call)("jobs")
-            except ValuesDroppedError as error:
-                outcome.append(f"{error.count} dropped")
-            except Exception as error:
-                outcome.append(type(error).__name__)
-            else:
-                outcome.append("returned")
-
-        nursery.start_soon(wait)
+        nursery.start_soon(note_outcome, getattr(exporter, call), outcome)
         await trio.testing.wait_all_tasks_blocked()
         if gone == "hung up":
             await importer.say(Close(0, 0, Code.HUNG_UP, ""))
@@ -126,16 +128,7 @@ async def test_importers_hang_up_while_a_call_of_its_own_waits(
                 send.close()
             await trio.testing.wait_all_tasks_blocked()
             outcome: list[str] = []
-
-            async def wait() -> None:
-                try:
-                    await getattr(importer, call)("results")
-                except ValuesDroppedError as error:
-                    outcome.append(f"{error.count} dropped")
-                else:
-                    outcome.append("returned")
-
-            nursery.start_soon(wait)
+            nursery.start_soon(note_outcome, getattr(importer, call), outcome)
             await trio.testing.wait_all_tasks_blocked()
             (importer if last == "hangs up" else exporter).hangup("results")
             await trio.sleep(60)
