@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -13,7 +15,7 @@ import trio
 
 from trionetchan._protocol.frames import MAGIC, VERSION, Accept, Data, Frame, FrameCutter, Hello, Import, encode
 
-__all__ = ["INT", "Scripted", "Through", "data", "seeded"]
+__all__ = ["INT", "Scripted", "Through", "data", "dropped_in_log", "seeded"]
 
 F = TypeVar("F", bound=Frame)
 
@@ -23,6 +25,16 @@ INT = b"\x81\x81\x03"  # the schema of int
 def data(channel: int, first: int, values: Sequence[object], *, more: bool = False) -> Data:
     """A batch of values in one frame."""
     return Data(channel, first, more, cbor2.dumps(list(values)))
+
+
+def dropped_in_log(caplog: pytest.LogCaptureFixture) -> int:
+    """How many values the log says are dropped."""
+    count = 0
+    for record in caplog.records:
+        found = re.search(r"(\d+) values?\b", record.getMessage())
+        if record.levelno >= logging.WARNING and "dropped" in record.getMessage() and found:
+            count += int(found[1])
+    return count
 
 
 def seeded(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import pytest
 import trio
 import trio.testing
-from scripted import Scripted, data
+from scripted import Scripted, data, dropped_in_log, seeded
 from support import connect, take
 
 from trionetchan import (
@@ -59,6 +61,18 @@ async def test_exporter_that_accepts_what_does_not_fit_and_goes_on(
         nursery.start_soon(exporter.say, Goodbye(Code.FINISHED, ""))
 
 
+async def note_outcome(call: Callable[[], Awaitable[None]], outcome: list[str]) -> None:
+    """What became of a drain or a sync."""
+    try:
+        await call()
+    except ValuesDroppedError as error:
+        outcome.append(f"{error.count} dropped")
+    except ConnectionLostError as error:
+        outcome.append(type(error).__name__)
+    else:
+        outcome.append("returned")
+
+
 @pytest.mark.promise(33, 38)
 @pytest.mark.parametrize("end", ["open", "closed"])
 @pytest.mark.parametrize("call", ["sync", "drain"])
@@ -80,18 +94,7 @@ async def test_hang_up_while_a_call_waits_for_values_that_came_back(
         await importer.bind(0, "jobs", receives=True)
         await trio.testing.wait_all_tasks_blocked()
         outcome: list[str] = []
-
-        async def wait() -> None:
-            try:
-                await getattr(exporter, call)("jobs")
-            except ValuesDroppedError as error:
-                outcome.append(f"{error.count} dropped")
-            except Exception as error:
-                outcome.append(type(error).__name__)
-            else:
-                outcome.append("returned")
-
-        nursery.start_soon(wait)
+        nursery.start_soon(note_outcome, getattr(exporter, call), outcome)
         await trio.testing.wait_all_tasks_blocked()
         if gone == "hung up":
             await importer.say(Close(0, 0, Code.HUNG_UP, ""))
@@ -125,16 +128,7 @@ async def test_importers_hang_up_while_a_call_of_its_own_waits(
                 send.close()
             await trio.testing.wait_all_tasks_blocked()
             outcome: list[str] = []
-
-            async def wait() -> None:
-                try:
-                    await getattr(importer, call)("results")
-                except ValuesDroppedError as error:
-                    outcome.append(f"{error.count} dropped")
-                else:
-                    outcome.append("returned")
-
-            nursery.start_soon(wait)
+            nursery.start_soon(note_outcome, getattr(importer, call), outcome)
             await trio.testing.wait_all_tasks_blocked()
             (importer if last == "hangs up" else exporter).hangup("results")
             await trio.sleep(60)
@@ -177,3 +171,58 @@ async def test_clone_of_a_receive_end_gets_no_end_when_the_block_is_over(
         jobs.close()
         nursery.cancel_scope.cancel()
     assert outcome == ["ClosedResourceError"]
+
+
+@pytest.mark.promise(33, 36)
+@pytest.mark.parametrize("side", ["exporter", "importer"])
+@pytest.mark.parametrize("way", ["hung up", "exception"])
+@pytest.mark.parametrize("turns", range(4))
+async def test_value_that_was_just_sent_when_its_channel_ends_is_counted(
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    side: str,
+    way: str,
+    turns: int,
+) -> None:
+    """Also one that trio has handed to the task that takes it, which has not run yet: delivered, or dropped and told.
+
+    The receiver never reads from its buffer; so what was delivered can be counted there.
+    """
+    for seed in range(8):
+        for count in (1, 3):
+            seeded(monkeypatch, seed)
+            caplog.clear()
+            delivered = 0
+            with contextlib.suppress(KeyError):
+                async with trio.open_nursery() as nursery:
+                    try:
+                        delivered = await sent_and_ended(nursery, side, way, turns, count)
+                    finally:
+                        nursery.cancel_scope.cancel()
+            told = dropped_in_log(caplog) + delivered
+            assert told == count if way == "hung up" else told >= count  # a crash may hide an acknowledgement
+
+
+async def sent_and_ended(nursery: trio.Nursery, side: str, way: str, turns: int, count: int) -> int:
+    """Sends so many values, and hangs up or leaves by an exception some turns later. How many were delivered."""
+    into, receive = trio.open_memory_channel[int](count)
+    with contextlib.suppress(KeyError, ConnectionLostError):
+        async with open_exporter() as exporter, connect(nursery, exporter) as importer:
+            here = exporter if side == "exporter" else importer
+            if side == "exporter":
+                send = exporter.open_send_channel("numbers", int, max_buffer_size=count)
+                await importer.import_("numbers", into, int)
+            else:
+                exporter.export("numbers", into, int)
+                send = await importer.open_send_channel("numbers", int, max_buffer_size=count)
+            await trio.testing.wait_all_tasks_blocked()
+            for value in range(count):
+                send.send_nowait(value)
+            for _ in range(turns):
+                await trio.lowlevel.checkpoint()
+            if way == "exception":
+                raise KeyError
+            here.hangup("numbers")
+            await trio.sleep(1)
+    return receive.statistics().current_buffer_used

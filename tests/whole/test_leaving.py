@@ -3,15 +3,13 @@ the program has closed its ends or not; an end that is still open then counts as
 
 from __future__ import annotations
 
-import logging
-import re
 from typing import Any
 
 import attrs
 import pytest
 import trio
 import trio.testing
-from scripted import seeded
+from scripted import dropped_in_log, seeded
 from support import connect, put, take
 
 from trionetchan import ConnectionLostError, open_exporter, open_importer
@@ -48,16 +46,6 @@ class Consumer:
                     self.outcome = "end"
             except ConnectionLostError:
                 self.outcome = "lost"
-
-
-def dropped_in_log(caplog: pytest.LogCaptureFixture) -> int:
-    """How many values the log says are dropped."""
-    count = 0
-    for record in caplog.records:
-        found = re.search(r"(\d+) values?\b", record.getMessage())
-        if record.levelno >= logging.WARNING and "dropped" in record.getMessage() and found:
-            count += int(found[1])
-    return count
 
 
 # The exporter leaves

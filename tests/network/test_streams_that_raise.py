@@ -1,10 +1,9 @@
-"""Faults that were found and are not mended yet."""
+"""A stream that raises as it is closed: the connection is over all the same, and its block can be left."""
 
 from __future__ import annotations
 
 import trio
 import trio.testing
-from fakes import FakeOwner
 
 from trionetchan import Limits
 from trionetchan._network.connection import Connection
@@ -12,7 +11,7 @@ from trionetchan._network.peer import Peer
 from trionetchan._protocol.session import Role
 
 
-class Owner(FakeOwner):
+class Owner:
     def import_requested(self, *_: object) -> None: ...
 
     def tick(self) -> None: ...
