@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import trio
 import trio.testing
@@ -11,9 +13,11 @@ from trionetchan import ConnectionLostError, LimitError, Limits, open_exporter, 
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for each in error.exceptions for leaf in leaves(each)]
-    return [error]
+    """The exceptions in a group, and in the groups in it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for each in group.exceptions for leaf in leaves(each)]
 
 
 @pytest.mark.parametrize("why", ["lost", "oversized"])
@@ -57,8 +61,8 @@ async def test_own_exception_is_not_lost_when_the_goodbye_is_cancelled(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, side: str
 ) -> None:
     """The body raises; while the block says goodbye to a peer that does not answer, a timeout around it passes."""
+    ours, theirs = trio.testing.memory_stream_pair()
     with pytest.raises(KeyError), trio.move_on_after(0.5):
-        ours, theirs = trio.testing.memory_stream_pair()
         async with open_exporter() as exporter:
             if side == "exporter":
                 nursery.start_soon(exporter.serve_stream, theirs)
