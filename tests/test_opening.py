@@ -100,7 +100,7 @@ def test_inspection_copies_pickles_and_mocks_see_a_plain_object() -> None:
     assert inspect.unwrap(opening) is opening  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert inspect.getmembers(opening)
     assert repr(copy.copy(opening)) == repr(opening)
-    with pytest.raises((TypeError, AttributeError), match="pickle"):
+    with pytest.raises((TypeError, AttributeError), match=r"pickle|local object"):
         pickle.dumps(opening)
     assert mock.create_autospec(opening, instance=True)
     assert isinstance(mock.MagicMock(spec=opening), type(opening))
