@@ -43,6 +43,7 @@ class Code(enum.IntEnum):
     TYPE_MISMATCH = 9
     PROTOCOL_ERROR = 10
     UNSUPPORTED_VERSION = 11
+    SESSION_LOST = 12
 
 
 class NetchanError(Exception):

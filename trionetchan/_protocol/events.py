@@ -8,6 +8,7 @@ from __future__ import annotations
 import attrs
 
 from .._errors import Code
+from .resuming import Nonces
 
 __all__ = [
     "Accepted",
@@ -17,7 +18,9 @@ __all__ = [
     "Greeted",
     "ImportRequested",
     "PeerLeft",
+    "Ponged",
     "Rejected",
+    "ResumeRequested",
     "ValuesReceived",
     "Violated",
 ]
@@ -25,7 +28,26 @@ __all__ = [
 
 @attrs.define
 class Greeted:
-    """The peer's hello has arrived; channels can be bound."""
+    """The peer's hello has arrived, and channels can be bound; or the session has gone on where it was."""
+
+    resumed: bool = False
+
+
+@attrs.define
+class ResumeRequested:
+    """An importer wants to go on with a session: check the proof, then answer with `resume` or `refuse`."""
+
+    session: bytes
+    epoch: int
+    proof: bytes
+    nonces: Nonces
+
+
+@attrs.define
+class Ponged:
+    """The peer has answered the ping with this token."""
+
+    token: int
 
 
 @attrs.define
@@ -102,4 +124,16 @@ class Violated:
     message: str
 
 
-Event = Greeted | ImportRequested | Accepted | Rejected | ValuesReceived | Acknowledged | Closed | PeerLeft | Violated
+Event = (
+    Greeted
+    | ResumeRequested
+    | Ponged
+    | ImportRequested
+    | Accepted
+    | Rejected
+    | ValuesReceived
+    | Acknowledged
+    | Closed
+    | PeerLeft
+    | Violated
+)
