@@ -73,7 +73,9 @@ PARAMETER_SIZES = {"nonce": 16, "session": 16, "secret": 32}
 parameters = st.builds(
     operator.or_,
     st.dictionaries(st.sampled_from(["frame", "value", "buffer", "keepalive", "resume"]), numbers),
-    st.fixed_dictionaries({}, optional={name: st.binary(min_size=n, max_size=n) for name, n in PARAMETER_SIZES.items()}),
+    st.fixed_dictionaries(
+        {}, optional={name: st.binary(min_size=n, max_size=n) for name, n in PARAMETER_SIZES.items()}
+    ),
 )
 
 # What each frame is, said once more and independently of the code: its kind, and the kind of each field.

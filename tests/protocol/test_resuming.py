@@ -7,16 +7,14 @@ it has been told, so that after a cut and a resume each history must be the one 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import attrs
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trionetchan._batch import Batch, array_of, split_batch
-from trionetchan._cbor import UINT, head
-from trionetchan._errors import Code, ProtocolError
+from trionetchan._cbor import head
+from trionetchan._errors import Code
 from trionetchan._limits import Limits
 from trionetchan._protocol.events import (
     Accepted,
@@ -25,16 +23,14 @@ from trionetchan._protocol.events import (
     Event,
     Greeted,
     ImportRequested,
-    PeerLeft,
     Rejected,
     ResumeRequested,
+    SessionResumed,
     ValuesReceived,
-    Violated,
 )
-from trionetchan._protocol.frames import MAGIC, FrameCutter, Hello, Position, Resume, Resumed, Seen, encode
-from trionetchan._protocol.resuming import Nonces, SessionKey
-from trionetchan._protocol.session import SEEN_INTERVAL, Role, Session, State
-from trionetchan._protocol.wire import Wire, WireState
+from trionetchan._protocol.resuming import SessionKey
+from trionetchan._protocol.session import Role, Session
+from trionetchan._protocol.wire import Wire
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "0"))
 LIMITS = Limits(max_buffered_bytes=400)
@@ -58,10 +54,11 @@ class History:
     def certain(self) -> History:
         """Without what depends on which of two frames comes first: a channel that one side hangs up while the other
         sends, and whether the end of a counted channel is told to the side that has seen it."""
-        parts = [{k: v for k, v in part.items() if k != HUNG_UP} for part in (self.received, self.answers)]
+        received = {k: v for k, v in self.received.items() if k != HUNG_UP}
+        answers = {k: v for k, v in self.answers.items() if k != HUNG_UP}
         closed = {k: v for k, v in self.closed.items() if k not in (HUNG_UP, COUNTED)}
         acknowledged = {k: v for k, v in self.acknowledged.items() if k != HUNG_UP}
-        return History(*parts, closed, acknowledged)  # type: ignore[arg-type]
+        return History(received, answers, closed, acknowledged)
 
 
 class Program:
@@ -178,9 +175,7 @@ class Link:
             exporter.session = Session(Role.EXPORTER, LIMITS)
             resumes = False
         wires = {
-            Role.IMPORTER: Wire(
-                importer.session, LIMITS, nonce=nonce(2 * self.streams), key=self.key, resumes=resumes
-            ),
+            Role.IMPORTER: Wire(importer.session, LIMITS, nonce=nonce(2 * self.streams), key=self.key, resumes=resumes),
             Role.EXPORTER: Wire(
                 Session(Role.EXPORTER, LIMITS) if resumes else exporter.session,
                 LIMITS,
@@ -188,7 +183,7 @@ class Link:
             ),
         }
         self.written = dict.fromkeys(Role, 0)
-        pipes = {role: b"" for role in Role}  # from this side
+        pipes = dict.fromkeys(Role, b"")  # from this side
         while True:
             quiet = True
             for role in Role:
@@ -213,7 +208,7 @@ class Link:
                 assert self.known is not None
                 assert self.known.check_importer(event.epoch, event.proof, event.nonces)
                 wire.resume(self.sides[role].session, self.known)
-            elif isinstance(event, Greeted):
+            elif isinstance(event, Greeted | SessionResumed):
                 if role is Role.EXPORTER:
                     self.known = wire.key
             else:
@@ -227,7 +222,9 @@ def whole() -> tuple[dict[Role, History], dict[Role, int]]:
     link = Link()
     assert link.run(None)
     for side in link.sides.values():
-        assert not any(batches for channel, batches in side.to_send.items() if channel not in side.closed), "the script is not done"
+        assert not any(batches for channel, batches in side.to_send.items() if channel not in side.closed), (
+            "the script is not done"
+        )
     return link.histories(), link.written
 
 

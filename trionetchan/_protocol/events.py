@@ -18,9 +18,9 @@ __all__ = [
     "Greeted",
     "ImportRequested",
     "PeerLeft",
-    "Ponged",
     "Rejected",
     "ResumeRequested",
+    "SessionResumed",
     "ValuesReceived",
     "Violated",
 ]
@@ -28,9 +28,12 @@ __all__ = [
 
 @attrs.define
 class Greeted:
-    """The peer's hello has arrived, and channels can be bound; or the session has gone on where it was."""
+    """The peer's hello has arrived; channels can be bound."""
 
-    resumed: bool = False
+
+@attrs.define
+class SessionResumed:
+    """The session goes on where it was."""
 
 
 @attrs.define
@@ -41,13 +44,6 @@ class ResumeRequested:
     epoch: int
     proof: bytes
     nonces: Nonces
-
-
-@attrs.define
-class Ponged:
-    """The peer has answered the ping with this token."""
-
-    token: int
 
 
 @attrs.define
@@ -127,7 +123,7 @@ class Violated:
 Event = (
     Greeted
     | ResumeRequested
-    | Ponged
+    | SessionResumed
     | ImportRequested
     | Accepted
     | Rejected

@@ -23,7 +23,7 @@ import attrs
 
 from .._errors import ProtocolError
 from .._limits import Limits
-from .events import Event, Greeted, ResumeRequested
+from .events import Event, Greeted, ResumeRequested, SessionResumed
 from .frames import VERSION, Frame, Hello, Parameters, Position, Resume, Resumed, kind_name
 from .resuming import Nonces, SessionKey
 from .session import Session
@@ -111,14 +111,14 @@ class Handshake:
     def _begin(self, peer: dict[str, int]) -> Greeted:
         self.session.greet(peer, resumable=self.key is not None)
         self.done = True
-        return Greeted(resumed=False)
+        return Greeted()
 
     def _peer_says(self, frame: Resume | Resumed) -> None:
         if frame.channels > self._limits.max_channels:
             raise ProtocolError(f"expected at most {self._limits.max_channels} channels, got {frame.channels}")
         self._peer_has = _PeerHas(frame.seen, frame.channels)
 
-    def go_on(self) -> Greeted | None:
+    def go_on(self) -> SessionResumed | None:
         """Goes back to what the peer has, as soon as it has said all."""
         has = self._peer_has
         assert has is not None
@@ -127,7 +127,7 @@ class Handshake:
         self.session.rewind(has.seen, has.received)
         self.resumes = False
         self.done = True
-        return Greeted(resumed=True)
+        return SessionResumed()
 
 
 class ImporterHandshake(Handshake):
@@ -170,13 +170,13 @@ class ImporterHandshake(Handshake):
         self._peer_says(frame)
         return self.go_on()
 
-    def go_on(self) -> Greeted | None:
-        greeted = super().go_on()
-        if greeted is not None:
+    def go_on(self) -> SessionResumed | None:
+        resumed = super().go_on()
+        if resumed is not None:
             assert self.key is not None and self._nonces is not None  # noqa: PT018
             self.key.begin_epoch(self._nonces)
             self.key.confirm()
-        return greeted
+        return resumed
 
 
 class ExporterHandshake(Handshake):
@@ -209,15 +209,15 @@ class ExporterHandshake(Handshake):
         """Goes on with this session: the importer has proved that it is its own."""
         self.session, self.key = session, key
 
-    def go_on(self) -> Greeted | None:
-        greeted = super().go_on()
-        if greeted is not None:
+    def go_on(self) -> SessionResumed | None:
+        resumed = super().go_on()
+        if resumed is not None:
             assert self.key is not None and self._nonces is not None  # noqa: PT018
             positions = self.session.positions
             proof = self.key.exporter_proof(self._nonces)
             self.said += [Resumed(proof, self.session.seen, len(positions)), *positions]
             self.key.begin_epoch(self._nonces)
-        return greeted
+        return resumed
 
 
 def parameters(limits: Limits) -> Parameters:

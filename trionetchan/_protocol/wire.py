@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 from .._errors import Code, ProtocolError
 from .._limits import Limits
-from .events import Event, Greeted, PeerLeft, Ponged, ResumeRequested, Violated
+from .events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
 from .frames import MAGIC, Frame, FrameCutter, Goodbye, Hello, Ping, Pong, Position, Resume, Resumed, encode
 from .handshake import ExporterHandshake, Handshake, ImporterHandshake, UnsupportedVersionError
 from .outbox import FRAME_SIZE, Piece
@@ -59,6 +59,8 @@ class Wire:
     ) -> None:
         self.state = WireState.CONNECTING
         self.session = session
+        self.answered = -1
+        """The token of the last ping that the peer has answered."""
         self._handshake: Handshake
         if session.role is Role.IMPORTER:
             self._handshake = ImporterHandshake(session, limits, nonce, key, resumes=resumes)
@@ -166,8 +168,8 @@ class Wire:
                     yield event
                     if self.ended:
                         return
-                    if type(event) is ResumeRequested and (greeted := self._go_on()):
-                        yield greeted
+                    if type(event) is ResumeRequested and (resumed := self._go_on()):
+                        yield resumed
         except ProtocolError as error:
             unsupported = isinstance(error, UnsupportedVersionError)
             self._stop(Code.UNSUPPORTED_VERSION if unsupported else Code.PROTOCOL_ERROR, str(error))
@@ -183,7 +185,7 @@ class Wire:
             case Ping(token) if self.state is not WireState.CONNECTING or self._handshake.greeted:
                 self._pong = Pong(token)  # one at a time: a peer that floods is answered once
             case Pong(token) if self.state is not WireState.CONNECTING or self._handshake.greeted:
-                return Ponged(token)
+                self.answered = token
             case _ if self.state is WireState.RESUMED and not isinstance(frame, _OWN_FRAMES):
                 assert self.key is not None
                 self.key.confirm()
@@ -191,22 +193,23 @@ class Wire:
                 return self.session.receive(frame)
             case _:
                 event = self._handshake.receive(frame)
-                if type(event) is Greeted:
-                    self._has_greeted(event)
+                self._enter(event)
                 return event
         return None
 
-    def _go_on(self) -> Greeted | None:
+    def _go_on(self) -> SessionResumed | None:
         """A resume was accepted."""
         assert isinstance(self._handshake, ExporterHandshake)
-        greeted = self._handshake.go_on()
-        if greeted is not None:
-            self._has_greeted(greeted)
-        return greeted
+        event = self._handshake.go_on()
+        self._enter(event)
+        return event
 
-    def _has_greeted(self, greeted: Greeted) -> None:
-        told = not greeted.resumed or self.session.role is Role.IMPORTER
-        self.state = WireState.GREETED if told else WireState.RESUMED
+    def _enter(self, event: Event | None) -> None:
+        """The handshake has got so far."""
+        if isinstance(event, SessionResumed) and self.session.role is Role.EXPORTER:
+            self.state = WireState.RESUMED
+        elif isinstance(event, Greeted | SessionResumed):
+            self.state = WireState.GREETED
 
     def _stop(self, code: Code, message: str = "") -> None:
         """The peer takes no more data."""
