@@ -159,6 +159,11 @@ class Session:
             self.outbox.keep_nothing()
 
     @property
+    def greeted(self) -> bool:
+        """Whether the peer's hello has arrived."""
+        return self._peer is not None
+
+    @property
     def max_value_size(self) -> int:
         """The largest value, in bytes, that the peer accepts."""
         assert self._peer is not None
@@ -265,7 +270,8 @@ class Session:
         if type(frame) is Import:
             return self._on_import(frame)
         if type(frame) is Seen:
-            return self._on_seen(frame)
+            self._on_seen(frame)
+            return None
         channel_id: int | None = getattr(frame, "channel", None)
         if channel_id is None or (isinstance(frame, Accept | Reject) and self.role is Role.EXPORTER):
             raise self._unexpected(frame)
