@@ -81,7 +81,8 @@ class Connection:
         self._scope = trio.CancelScope(shield=True)
         self._greeted = trio.Event()
         self._over = trio.Event()
-        self._pings: dict[int, Instant] = {0: now()}  # when they were sent; 0 is the hello
+        self._began = now()
+        self._pings: dict[int, Instant] = {}  # when those were sent that keep the lease
         self._unsent: list[Piece] = []  # the rest of a write that the socket did not take whole
         self._writer_waits = False  # the writer has nothing to do
         self._reading = False  # flushing is deferred while one chunk is processed
@@ -259,7 +260,7 @@ class Connection:
         self.peer.key = self._wire.key
         if self.peer.key is not None:
             if self._sessions is None:
-                self.peer.renew_lease(self._pings[0])
+                self.peer.renew_lease(self._began)
             else:
                 self.peer.identity = self._transport.identity
                 if not self._sessions.add(self.peer):
@@ -283,7 +284,7 @@ class Connection:
         """The session goes on where it was."""
         if self._sessions is None:
             self.peer.connect(self)
-            self.peer.renew_lease(self._pings[0])
+            self.peer.renew_lease(self._began)
         self._greeted.set()
 
     # Keepalive
