@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import tracemalloc
 from collections.abc import Iterable, Sequence
@@ -70,8 +69,14 @@ names = (
 messages = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40).filter(str.isprintable)
 payloads = st.binary(max_size=400)
 PARAMETER_SIZES = {"nonce": 16, "session": 16, "secret": 32}
+
+
+def together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return one | other
+
+
 parameters = st.builds(
-    operator.or_,
+    together,
     st.dictionaries(st.sampled_from(["frame", "value", "buffer", "keepalive", "resume"]), numbers),
     st.fixed_dictionaries(
         {}, optional={name: st.binary(min_size=n, max_size=n) for name, n in PARAMETER_SIZES.items()}

@@ -23,7 +23,7 @@ from .._errors import Code, ProtocolError
 from .._limits import Limits
 from .events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
 from .frames import MAGIC, Frame, FrameCutter, Goodbye, Hello, Ping, Pong, Position, Resume, Resumed, encode
-from .handshake import ExporterHandshake, Handshake, ImporterHandshake, UnsupportedVersionError
+from .handshake import ExporterHandshake, Handshake, ImporterHandshake, NoResumeError, UnsupportedVersionError
 from .outbox import FRAME_SIZE, Piece
 from .resuming import SessionKey
 from .session import Role, Session
@@ -113,6 +113,10 @@ class Wire:
         """Refuses a `ResumeRequested`."""
         self.leave(Code.SESSION_LOST, message)
 
+    def abandon(self) -> None:
+        """Nothing more is read or written: another stream carries the session."""
+        self.state = WireState.OVER
+
     # Bytes out
 
     @property
@@ -170,6 +174,9 @@ class Wire:
                         return
                     if type(event) is ResumeRequested and (resumed := self._go_on()):
                         yield resumed
+        except NoResumeError as error:
+            self._stop(Code.SESSION_LOST, str(error))
+            yield PeerLeft(Code.SESSION_LOST, str(error))
         except ProtocolError as error:
             unsupported = isinstance(error, UnsupportedVersionError)
             self._stop(Code.UNSUPPORTED_VERSION if unsupported else Code.PROTOCOL_ERROR, str(error))
