@@ -273,7 +273,8 @@ class Connection:
         """An importer wants this stream to carry its session. The proof first; then the old stream ends."""
         peer = None if self._sessions is None else self._sessions.find(request, self._transport.identity)
         if peer is None or peer.key is None:
-            self.leave(Code.SESSION_LOST, "expected a session that can be resumed, got one that is not here")
+            self._wire.refuse("expected a session that can be resumed, got one that is not here")
+            self.leave()
             return
         self.peer.disconnect(self, None)
         self.peer = peer

@@ -81,6 +81,11 @@ class Outbox:
         return len(self._control)
 
     @property
+    def unseen(self) -> int:
+        """How many are kept, as the peer has not said that it has them."""
+        return len(self._kept)
+
+    @property
     def must_answer(self) -> bool:
         """Whether there is something to say that does not wait."""
         return bool(self._line or self._hurried or self._control or self._seen)
@@ -150,6 +155,11 @@ class Outbox:
         if not self._forgotten <= count <= written:
             raise ProtocolError(f"expected from {self._forgotten} to {written} control frames seen, got {count}")
 
+    def closes_behind(self, count: int) -> list[Writing]:
+        """After `check_seen`: the channels whose closes are written, and of which a peer that has so many has none."""
+        kept = list(self._kept)[count - self._forgotten :]
+        return [writing for writing in kept if isinstance(writing, Writing)]
+
     def seen(self, count: int) -> None:
         """After `check_seen`: the peer has so many."""
         while self._forgotten < count:
@@ -164,6 +174,7 @@ class Outbox:
                 writing.closed = False
         self._control[:0] = [frame for frame in self._kept if isinstance(frame, bytes)]
         self._kept.clear()
+        self._seen = None  # the peer was told when the stream began
         self.drop_data()
 
     # Bytes out

@@ -56,6 +56,7 @@ from .window import ReceiveWindow, SendWindow
 __all__ = ["MAX_ANSWERS", "Role", "Session", "State"]
 
 MAX_ANSWERS = 10_000  # frames owed to a peer that does not read them
+MAX_UNSEEN = 2**16  # control frames that a peer may leave unconfirmed, beside what is on its way
 LEAST_FRAME_SIZE = 64 * 2**10  # what every peer reads
 SEEN_INTERVAL = 16  # control frames of the peer after which it is told that it can forget them
 
@@ -304,6 +305,8 @@ class Session:
             raise ProtocolError(f"expected a window of at least 1, got 0, on channel {frame.name!r}")
         if len(self.outbox) > MAX_ANSWERS:
             raise ProtocolError(f"expected a peer that reads, got {len(self.outbox)} answers that wait for it")
+        if self.outbox.unseen > MAX_UNSEEN:
+            raise ProtocolError(f"expected SEEN of at least one of {self.outbox.unseen} control frames, got none")
         self._next_id += 1
         if len(self._channels) >= self._limits.max_channels:
             message = f"{frame.name}: expected at most {self._limits.max_channels} channels at a time, got one more"
@@ -377,6 +380,36 @@ class Session:
             if not channel.sends
         ]
 
+    def check_position(self, channel_id: int, received: int) -> bool:
+        """Whether this side has begun to send on that channel. `ProtocolError` if the peer cannot have received that.
+
+        It also names channels that it has asked for and that are not bound here, or not any more.
+        """
+        channel = self._channels.get(channel_id)
+        if channel is not None and channel.writing is not None:
+            channel.sender.check_rewind(channel_id, received)
+            return True
+        receives = channel is not None and not channel.sends
+        unknown = self.role is Role.IMPORTER and channel_id >= self._next_id
+        if received or receives or unknown:
+            raise ProtocolError(
+                f"expected no values received on channel {channel_id}, which sends none, got {received}"
+            )
+        return False
+
+    def _check_closes(self, seen: int, positions: dict[int, int]) -> None:
+        """Who has seen a sender's close has received all values before it."""
+        unseen = self.outbox.closes_behind(seen)
+        for channel in self._channels.values():
+            writing = channel.writing
+            if writing is None or not writing.closed or writing in unseen:
+                continue
+            sent = writing.window.written
+            received = positions.get(channel.id, sent)
+            if received != sent:
+                expected = f"all {sent} values of channel {channel.id} before its close"
+                raise ProtocolError(f"expected {expected}, got {received}")
+
     def rewind(self, seen: int, positions: dict[int, int]) -> None:
         """Goes back to what the peer has had: control frames, and values on each channel where it receives.
 
@@ -385,9 +418,11 @@ class Session:
         """
         sending = [channel for channel in self._channels.values() if channel.writing is not None]
         self.outbox.check_seen(seen)
-        for channel in sending:
-            if channel.id in positions:
-                channel.sender.check_rewind(positions[channel.id])
+        for number, received in positions.items():
+            self.check_position(number, received)
+        self._check_closes(seen, positions)
+        if seen:
+            self.established = True
         self.outbox.rewind(seen)
         for channel in sending:
             assert channel.writing is not None
@@ -407,7 +442,11 @@ class Session:
 
     def restart(self) -> None:
         """Begins anew with a peer that has nothing of this session: it must not be `established`."""
-        self.rewind(0, dict.fromkeys(self._channels, 0))
+        assert not self.established
+        self._peer = None
+        self.resume_time = 0.0
+        self.outbox.keeps = True
+        self.rewind(0, {})
 
     def _count(self) -> None:
         self._handled += 1

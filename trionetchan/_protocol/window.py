@@ -86,12 +86,13 @@ class SendWindow:
         self._discards = True
         self._unwritten.clear()
 
-    def check_rewind(self, received: int) -> None:
+    def check_rewind(self, channel: int, received: int) -> None:
         """`ProtocolError` unless the peer may have received just so many values."""
         whole = {self.written, *(batch.first for batch in self._kept)}
         if not self.acknowledged <= received <= self.written or received not in whole:
             raise ProtocolError(
-                f"expected a position from {self.acknowledged} to {self.written}, where a batch ends, got {received}"
+                f"expected a position from {self.acknowledged} to {self.written}, where a batch ends, "
+                f"on channel {channel}, got {received}"
             )
 
     def rewind(self, received: int) -> None:
