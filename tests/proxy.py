@@ -437,10 +437,12 @@ class Network:
         """Breaks the line there is."""
         self.lines[-1].harm(fault)
 
-    def go_down(self, fault: Fault = Fault.RESET) -> None:
-        """Breaks the line there is, and lets nobody connect."""
-        self._up = trio.Event()
-        self.cut(fault)
+    def go_down(self, fault: Fault | None = Fault.RESET) -> None:
+        """Lets nobody connect, and breaks the line there is, unless `fault` is None."""
+        if self._up.is_set():
+            self._up = trio.Event()
+        if fault is not None:
+            self.cut(fault)
 
     def come_up(self) -> None:
         """Lets everybody connect."""
