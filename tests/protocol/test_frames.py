@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import tracemalloc
 from collections.abc import Iterable, Sequence
@@ -37,7 +38,11 @@ from trionetchan._protocol.frames import (
     Import,
     Ping,
     Pong,
+    Position,
     Reject,
+    Resume,
+    Resumed,
+    Seen,
     data_head,
     decode,
     encode,
@@ -64,7 +69,14 @@ names = (
 )
 messages = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40).filter(str.isprintable)
 payloads = st.binary(max_size=400)
-parameters = st.dictionaries(st.sampled_from(sorted(Hello.NUMBERS)), numbers)
+PARAMETER_SIZES = {"nonce": 16, "session": 16, "secret": 32}
+parameters = st.builds(
+    operator.or_,
+    st.dictionaries(st.sampled_from(["frame", "value", "buffer", "keepalive", "resume"]), numbers),
+    st.fixed_dictionaries(
+        {}, optional={name: st.binary(min_size=n, max_size=n) for name, n in PARAMETER_SIZES.items()}
+    ),
+)
 
 # What each frame is, said once more and independently of the code: its kind, and the kind of each field.
 SHAPES: dict[type[Frame], tuple[int, tuple[str, ...]]] = {
@@ -78,6 +90,10 @@ SHAPES: dict[type[Frame], tuple[int, tuple[str, ...]]] = {
     Ping: (8, ("uint",)),
     Pong: (9, ("uint",)),
     Goodbye: (10, ("code", "text")),
+    Resume: (11, ("16 bytes", "uint", "32 bytes", "uint", "uint")),
+    Resumed: (12, ("32 bytes", "uint", "uint")),
+    Position: (13, ("uint", "uint")),
+    Seen: (14, ("uint",)),
 }
 
 STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
@@ -90,6 +106,8 @@ STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
     "name": names,
     "code": codes,
     "parameters": parameters,
+    "16 bytes": st.binary(min_size=16, max_size=16),
+    "32 bytes": st.binary(min_size=32, max_size=32),
 }
 
 SAMPLES: dict[str, Any] = {
@@ -102,6 +120,8 @@ SAMPLES: dict[str, Any] = {
     "name": "jobs",
     "code": 1,
     "parameters": {"frame": 65536},
+    "16 bytes": bytes(range(16)),
+    "32 bytes": bytes(range(32)),
 }
 
 # CBOR items, and the kinds of field that may hold them.

@@ -38,6 +38,8 @@ from trionetchan._protocol.events import (
     ImportRequested,
     PeerLeft,
     Rejected,
+    ResumeRequested,
+    SessionResumed,
     ValuesReceived,
     Violated,
 )
@@ -195,6 +197,7 @@ class Pair(RuleBasedStateMachine):
             assert (event.code, event.message) == self.left.get(OTHER[role], (Code.FINISHED, ""))
             self.over.add(role)
             return
+        assert not isinstance(event, ResumeRequested | SessionResumed)
         channel = self.channels[event.channel]
         match event:
             case ImportRequested():

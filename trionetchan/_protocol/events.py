@@ -8,6 +8,7 @@ from __future__ import annotations
 import attrs
 
 from .._errors import Code
+from .resuming import Nonces
 
 __all__ = [
     "Accepted",
@@ -18,6 +19,8 @@ __all__ = [
     "ImportRequested",
     "PeerLeft",
     "Rejected",
+    "ResumeRequested",
+    "SessionResumed",
     "ValuesReceived",
     "Violated",
 ]
@@ -26,6 +29,21 @@ __all__ = [
 @attrs.define
 class Greeted:
     """The peer's hello has arrived; channels can be bound."""
+
+
+@attrs.define
+class SessionResumed:
+    """The session goes on where it was."""
+
+
+@attrs.define
+class ResumeRequested:
+    """An importer wants to go on with a session: check the proof, then answer with `resume` or `refuse`."""
+
+    session: bytes
+    epoch: int
+    proof: bytes
+    nonces: Nonces
 
 
 @attrs.define
@@ -102,4 +120,16 @@ class Violated:
     message: str
 
 
-Event = Greeted | ImportRequested | Accepted | Rejected | ValuesReceived | Acknowledged | Closed | PeerLeft | Violated
+Event = (
+    Greeted
+    | ResumeRequested
+    | SessionResumed
+    | ImportRequested
+    | Accepted
+    | Rejected
+    | ValuesReceived
+    | Acknowledged
+    | Closed
+    | PeerLeft
+    | Violated
+)
