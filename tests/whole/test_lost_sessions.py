@@ -18,8 +18,6 @@ from support import connect, put, take, take_all
 
 from trionetchan import ConnectionLostError, Exporter, Limits, SessionLostError, open_exporter, open_importer
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 def resuming_for(seconds: float) -> Limits:
     return attrs.evolve(LIMITS, resume_timeout=seconds)
@@ -30,7 +28,9 @@ def resuming_for(seconds: float) -> Limits:
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("closed", [True, False])
-async def test_importer_leaves(nursery: trio.Nursery, fault: Fault, closed: bool) -> None:
+async def test_importer_leaves(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault, closed: bool
+) -> None:
     """It waits for the resume, as it waits for acknowledgements; all arrives, and the end if there is one."""
     got: list[int] = []
     left = trio.Event()
@@ -65,7 +65,9 @@ async def test_importer_leaves(nursery: trio.Nursery, fault: Fault, closed: bool
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_importer_leaves_with_nothing_but_an_end_to_tell(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_importer_leaves_with_nothing_but_an_end_to_tell(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """All values are acknowledged; that they were the last ones is not told yet."""
     left = trio.Event()
     async with open_exporter(limits=LIMITS) as exporter, trio.open_nursery() as inner:
@@ -93,7 +95,9 @@ async def test_importer_leaves_with_nothing_but_an_end_to_tell(nursery: trio.Nur
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_importer_leaves_and_the_connection_never_comes_back(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_importer_leaves_and_the_connection_never_comes_back(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
         exporter.open_receive_channel("up", int)
@@ -111,7 +115,9 @@ async def test_importer_leaves_and_the_connection_never_comes_back(nursery: trio
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("closed", [True, False])
-async def test_exporter_leaves(nursery: trio.Nursery, fault: Fault, closed: bool) -> None:
+async def test_exporter_leaves(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault, closed: bool
+) -> None:
     """It waits until the importer that is away comes back, and has all."""
     got: list[int] = []
     outcome: list[str] = []
@@ -154,7 +160,7 @@ async def test_exporter_leaves(nursery: trio.Nursery, fault: Fault, closed: bool
 
 @pytest.mark.parametrize("fault", CUTS)
 async def test_exporter_leaves_and_the_importer_never_comes_back(
-    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, fault: Fault
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, fault: Fault
 ) -> None:
     """What nobody is there to take is dropped and logged; the importer is told nothing, and finds out."""
     async with trio.open_nursery() as inner:
@@ -184,7 +190,9 @@ async def test_exporter_leaves_and_the_importer_never_comes_back(
 
 
 @pytest.mark.parametrize("way", ["cancelled", "an exception"])
-async def test_importer_is_cancelled_or_fails_in_the_pause(nursery: trio.Nursery, way: str) -> None:
+async def test_importer_is_cancelled_or_fails_in_the_pause(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, way: str
+) -> None:
     """It does not wait for the connection; the exporter finds out when the time is over."""
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
@@ -222,7 +230,9 @@ async def test_importer_is_cancelled_or_fails_in_the_pause(nursery: trio.Nursery
 
 
 @pytest.mark.parametrize("way", ["left", "cancelled", "an exception"])
-async def test_clean_goodbye_ends_the_session_at_once(nursery: trio.Nursery, way: str) -> None:
+async def test_clean_goodbye_ends_the_session_at_once(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, way: str
+) -> None:
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -271,7 +281,9 @@ async def lose(
 
 @pytest.mark.parametrize(("ours", "theirs"), [(5, 50), (50, 5), (5, math.inf), (math.inf, 5)])
 @pytest.mark.parametrize("fault", CUTS)
-async def test_smaller_of_both_times_counts(nursery: trio.Nursery, ours: float, theirs: float, fault: Fault) -> None:
+async def test_smaller_of_both_times_counts(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, ours: float, theirs: float, fault: Fault
+) -> None:
     """The importer gives up first; then what it held is dealt to others."""
     async with open_exporter(limits=resuming_for(theirs)) as exporter:
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -291,7 +303,9 @@ async def test_smaller_of_both_times_counts(nursery: trio.Nursery, ours: float, 
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_others_wait_for_what_a_suspended_importer_holds(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_others_wait_for_what_a_suspended_importer_holds(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     async with linked(nursery, limits=resuming_for(10)) as (exporter, _importer, _network):
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
         for value in range(20):
@@ -309,7 +323,9 @@ async def test_others_wait_for_what_a_suspended_importer_holds(nursery: trio.Nur
 
 @pytest.mark.parametrize("side", ["exporter", "importer", "both"])
 @pytest.mark.parametrize("fault", CUTS)
-async def test_no_resume_where_one_side_does_not_want_it(nursery: trio.Nursery, side: str, fault: Fault) -> None:
+async def test_no_resume_where_one_side_does_not_want_it(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, side: str, fault: Fault
+) -> None:
     ours = resuming_for(30 if side == "exporter" else 0)
     theirs = resuming_for(30 if side == "importer" else 0)
     async with open_exporter(limits=theirs) as exporter:
@@ -334,7 +350,9 @@ async def test_no_resume_where_one_side_does_not_want_it(nursery: trio.Nursery, 
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_bare_stream_does_not_resume(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_bare_stream_does_not_resume(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -354,7 +372,9 @@ async def test_bare_stream_does_not_resume(nursery: trio.Nursery, fault: Fault) 
         assert trio.current_time() - before < 1
 
 
-async def test_session_lost_by_all_calls_that_wait(nursery: trio.Nursery) -> None:
+async def test_session_lost_by_all_calls_that_wait(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     async with linked(nursery) as (exporter, _, _), trio.open_nursery() as inner:
         exporter.open_receive_channel("up", int)
         network = Network(nursery, exporter)
@@ -375,7 +395,7 @@ async def test_session_lost_by_all_calls_that_wait(nursery: trio.Nursery) -> Non
 @pytest.mark.parametrize("window", [1, 4, 64])
 @pytest.mark.parametrize("buffer", [0, 3, 100])
 async def test_error_holds_what_may_not_have_arrived(
-    nursery: trio.Nursery, fault: Fault, window: int, buffer: int
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault, window: int, buffer: int
 ) -> None:
     """Per channel: with what the exporter's program got, nothing is missing; only what is unconfirmed may be there."""
     accepted: dict[str, list[int]] = {"fast": [], "slow": [], "idle": []}
@@ -417,7 +437,9 @@ async def test_error_holds_what_may_not_have_arrived(
         inner.cancel_scope.cancel()
 
 
-async def test_error_holds_values_as_the_program_sent_them(nursery: trio.Nursery) -> None:
+async def test_error_holds_values_as_the_program_sent_them(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     """Not their encoding; also of several batches, and of what is too large for one frame."""
     values = ["text", "x" * 300_000, "more", "y" * 10]
     async with open_exporter(limits=LIMITS) as exporter:
@@ -437,7 +459,7 @@ async def test_error_holds_values_as_the_program_sent_them(nursery: trio.Nursery
 # Another exporter
 
 
-async def test_another_exporter_refuses(nursery: trio.Nursery) -> None:
+async def test_another_exporter_refuses(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """At once, and nothing is sent to it again."""
     async with open_exporter(limits=LIMITS) as first, open_exporter(limits=LIMITS) as second:
         network = Network(nursery, first)
@@ -462,7 +484,9 @@ async def test_another_exporter_refuses(nursery: trio.Nursery) -> None:
             ups[1].receive_nowait()
 
 
-async def test_refused_resume_leaves_sessions_of_the_other_exporter_alone(nursery: trio.Nursery) -> None:
+async def test_refused_resume_leaves_sessions_of_the_other_exporter_alone(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     async with linked(nursery) as (exporter, importer, _network), open_exporter(limits=LIMITS) as old:
         send = exporter.open_send_channel("jobs", int)
         receive = await importer.open_receive_channel("jobs", int)
@@ -477,7 +501,9 @@ async def test_refused_resume_leaves_sessions_of_the_other_exporter_alone(nurser
         assert await take_all(receive) == [*range(100)]
 
 
-async def test_session_that_the_exporter_has_given_up_is_refused(nursery: trio.Nursery) -> None:
+async def test_session_that_the_exporter_has_given_up_is_refused(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     """The importer believes that there is time, since its connection was silent, not broken: it learns otherwise."""
     async with open_exporter(limits=attrs.evolve(LIMITS, resume_timeout=5)) as exporter:
         network = Network(nursery, exporter)
@@ -513,7 +539,7 @@ async def test_session_that_the_exporter_has_given_up_is_refused(nursery: trio.N
 @pytest.mark.parametrize("every", [0.2, 0.7, 1.0])
 @pytest.mark.parametrize("seconds", [0.5, 3, 7])
 async def test_value_is_not_delivered_by_two_at_the_same_time(
-    nursery: trio.Nursery, fault: Fault, every: float, seconds: float
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault, every: float, seconds: float
 ) -> None:
     """What the importer that is away delivers from what it holds, it delivers before anybody else can."""
     got: list[int] = []
@@ -542,7 +568,9 @@ async def test_value_is_not_delivered_by_two_at_the_same_time(
     assert all(times[value] < other.times[value] for value in {*got} & {*other.got})
 
 
-async def test_importer_of_another_session_is_not_harmed(nursery: trio.Nursery) -> None:
+async def test_importer_of_another_session_is_not_harmed(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     """One importer's session is lost; the one beside it, of the same exporter, goes on."""
     async with linked(nursery) as (exporter, importer, network):
         send = exporter.open_send_channel("other", int)
@@ -554,7 +582,7 @@ async def test_importer_of_another_session_is_not_harmed(nursery: trio.Nursery) 
         assert await take_all(receive) == [*range(10)]
 
 
-async def test_stream_beside_resuming_ones(nursery: trio.Nursery) -> None:
+async def test_stream_beside_resuming_ones(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """An importer over a bare stream is served as ever, by the same exporter."""
     async with linked(nursery) as (exporter, importer, network):
         send = exporter.open_send_channel("jobs", int)
@@ -570,7 +598,9 @@ async def test_stream_beside_resuming_ones(nursery: trio.Nursery) -> None:
         assert sorted(got) == [*range(500)]
 
 
-async def test_calls_after_the_session_was_lost_raise_it(nursery: trio.Nursery) -> None:
+async def test_calls_after_the_session_was_lost_raise_it(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
         with pytest.raises(SessionLostError):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from pausing import CUTS, Other, begin, linked, pause, quiet, settle, take_slowly
 from proxy import Fault, Network, Plan, Way
 from support import put, take, take_all
@@ -23,8 +24,6 @@ from trionetchan import (
     open_importer,
 )
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 def told(caplog: pytest.LogCaptureFixture) -> int:
     """How many lines of the log speak of resuming."""
@@ -37,7 +36,9 @@ def told(caplog: pytest.LogCaptureFixture) -> int:
 
 @pytest.mark.parametrize("refuses", [False, True])
 @pytest.mark.parametrize("fault", Fault)
-async def test_every_channel_goes_on(nursery: trio.Nursery, fault: Fault, refuses: bool) -> None:
+async def test_every_channel_goes_on(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault, refuses: bool
+) -> None:
     got_down: list[int] = []
     got_up: list[int] = []
     async with linked(nursery, refuses=refuses) as (exporter, importer, network):
@@ -63,7 +64,9 @@ async def test_every_channel_goes_on(nursery: trio.Nursery, fault: Fault, refuse
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_values_that_had_arrived_are_taken_in_the_pause(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_values_that_had_arrived_are_taken_in_the_pause(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """And the exporter learns of it afterwards: they are acknowledged, and do not come twice."""
     async with linked(nursery) as (exporter, importer, network):
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -83,7 +86,9 @@ async def test_values_that_had_arrived_are_taken_in_the_pause(nursery: trio.Nurs
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_lost_acknowledgements_bring_nothing_twice(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_lost_acknowledgements_bring_nothing_twice(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """The importer has the values, and has acknowledged them into a connection that breaks just there."""
     async with linked(nursery) as (exporter, importer, network):
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -102,7 +107,9 @@ async def test_lost_acknowledgements_bring_nothing_twice(nursery: trio.Nursery, 
 
 @pytest.mark.parametrize("way", Way)
 @pytest.mark.parametrize("fault", Fault)
-async def test_large_values_that_are_cut_in_the_middle(nursery: trio.Nursery, fault: Fault, way: Way) -> None:
+async def test_large_values_that_are_cut_in_the_middle(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault, way: Way
+) -> None:
     values = [b"small", bytes(1_000_000), b"tiny", bytes(range(256)) * 2000, b"last"]
     for after in (70_000, 300_000, 1_000_000, 1_200_000):
         plans = [Plan(fault=fault, way=way, after=after)] * 2
@@ -119,7 +126,7 @@ async def test_large_values_that_are_cut_in_the_middle(nursery: trio.Nursery, fa
             assert len(network.lines) >= 2
 
 
-async def test_many_cuts_with_nothing_in_between(nursery: trio.Nursery) -> None:
+async def test_many_cuts_with_nothing_in_between(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """Each connection ends as soon as it has said hello, or before; then one lasts."""
     plans = [Plan(fault=fault, way=way, after=after) for after in range(0, 200, 7) for way in Way for fault in CUTS]
     async with linked(nursery, [Plan(), *plans]) as (exporter, importer, network):
@@ -140,7 +147,7 @@ async def test_many_cuts_with_nothing_in_between(nursery: trio.Nursery) -> None:
 
 @pytest.mark.parametrize("fault", CUTS)
 async def test_statistics_and_log_tell_of_it(
-    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, fault: Fault
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, fault: Fault
 ) -> None:
     caplog.set_level(logging.INFO, "trionetchan")
     async with linked(nursery) as (exporter, importer, network):
@@ -163,7 +170,7 @@ async def test_statistics_and_log_tell_of_it(
 # Connecting again
 
 
-async def test_the_first_retry_is_at_once(nursery: trio.Nursery) -> None:
+async def test_the_first_retry_is_at_once(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     async with linked(nursery) as (exporter, importer, network):
         send = exporter.open_send_channel("jobs", int, max_buffer_size=9)
         receive = await importer.open_receive_channel("jobs", int)
@@ -175,7 +182,7 @@ async def test_the_first_retry_is_at_once(nursery: trio.Nursery) -> None:
             assert trio.current_time() - before < 0.1
 
 
-async def test_retries_become_rarer(nursery: trio.Nursery) -> None:
+async def test_retries_become_rarer(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     async with linked(nursery, refuses=True) as (exporter, importer, network):
         await settle()
         network.go_down()
@@ -190,7 +197,9 @@ async def test_retries_become_rarer(nursery: trio.Nursery) -> None:
         assert exporter.statistics().resumed == importer.statistics().resumed == 1
 
 
-async def test_what_else_connecting_raises_is_raised_by_the_block(nursery: trio.Nursery) -> None:
+async def test_what_else_connecting_raises_is_raised_by_the_block(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     async with linked(nursery) as (exporter, _importer, _network):
         other = Network(nursery, exporter)
 
@@ -207,7 +216,7 @@ async def test_what_else_connecting_raises_is_raised_by_the_block(nursery: trio.
         await settle()
 
 
-async def test_the_first_connect_fails_at_once(nursery: trio.Nursery) -> None:
+async def test_the_first_connect_fails_at_once(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     async with linked(nursery, refuses=True) as (_exporter, _importer, network):
         await settle()
         network.go_down(None)
@@ -222,7 +231,7 @@ async def test_the_first_connect_fails_at_once(nursery: trio.Nursery) -> None:
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_import(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_import(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         send, up = exporter.open_send_channel("down", int), exporter.open_receive_channel("up", int)
         inner.start_soon(put, send, range(3))
@@ -240,7 +249,9 @@ async def test_import(nursery: trio.Nursery, fault: Fault) -> None:
         assert await take_all(up) == [7, 8]
 
 
-async def test_import_over_a_connection_that_breaks_in_its_hello(nursery: trio.Nursery) -> None:
+async def test_import_over_a_connection_that_breaks_in_its_hello(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     for way in Way:
         for after in range(0, 100, 3):
             plans = [Plan(fault=Fault.END, way=way, after=after)]
@@ -253,7 +264,7 @@ async def test_import_over_a_connection_that_breaks_in_its_hello(nursery: trio.N
                 assert await take_all(up) == [0, 1, 2]
 
 
-async def test_refused_imports(nursery: trio.Nursery) -> None:
+async def test_refused_imports(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         exporter.open_send_channel("down", int)
         async with pause(network):
@@ -269,7 +280,7 @@ async def test_refused_imports(nursery: trio.Nursery) -> None:
             await importer.open_send_channel("down", int)
 
 
-async def test_cancelled_imports(nursery: trio.Nursery) -> None:
+async def test_cancelled_imports(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """They leave no trace."""
     async with linked(nursery) as (exporter, importer, network):
         send, up = exporter.open_send_channel("down", int), exporter.open_receive_channel("up", int)
@@ -290,7 +301,9 @@ async def test_cancelled_imports(nursery: trio.Nursery) -> None:
 
 @pytest.mark.parametrize("way", ["down", "up"])
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_import_whose_answer_is_lost(nursery: trio.Nursery, cancelled: bool, way: str) -> None:
+async def test_import_whose_answer_is_lost(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, cancelled: bool, way: str
+) -> None:
     """The exporter has bound the name, and the importer does not know."""
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         send, up = exporter.open_send_channel("down", int), exporter.open_receive_channel("up", int)
@@ -322,7 +335,9 @@ async def test_import_whose_answer_is_lost(nursery: trio.Nursery, cancelled: boo
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_importer_hangs_up_a_receiving_import(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_importer_hangs_up_a_receiving_import(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """What it has not delivered goes to the other importer when the connection is back, and not before."""
     async with linked(nursery) as (exporter, importer, network):
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -347,7 +362,9 @@ async def test_importer_hangs_up_a_receiving_import(nursery: trio.Nursery, fault
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_importer_hangs_up_a_sending_import(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_importer_hangs_up_a_sending_import(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """The exporter's receiver sees the end then; what was not delivered is dropped, and counted."""
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         up = exporter.open_receive_channel("up", int)
@@ -371,7 +388,9 @@ async def test_importer_hangs_up_a_sending_import(nursery: trio.Nursery, fault: 
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_exporter_hangs_up_a_sending_export(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_exporter_hangs_up_a_sending_export(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """The importer sees the end when the connection is back, and can import the name anew."""
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -396,7 +415,9 @@ async def test_exporter_hangs_up_a_sending_export(nursery: trio.Nursery, fault: 
 
 @pytest.mark.parametrize("fault", CUTS)
 @pytest.mark.parametrize("way", ["hangs up", "closes its end"])
-async def test_exporter_hangs_up_or_closes_a_receiving_export(nursery: trio.Nursery, fault: Fault, way: str) -> None:
+async def test_exporter_hangs_up_or_closes_a_receiving_export(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault, way: str
+) -> None:
     """The importer's sender breaks when the connection is back, and `errors` says why."""
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         up = exporter.open_receive_channel("up", int)
@@ -425,7 +446,9 @@ async def test_exporter_hangs_up_or_closes_a_receiving_export(nursery: trio.Nurs
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_importer_hangs_up_and_imports_anew(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_importer_hangs_up_and_imports_anew(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """In one pause; nothing of the old binding reaches the new one, and nothing is lost."""
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -449,7 +472,9 @@ async def test_importer_hangs_up_and_imports_anew(nursery: trio.Nursery, fault: 
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_exporter_closes_its_send_end(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_exporter_closes_its_send_end(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
         receive = await importer.open_receive_channel("jobs", int, window=4)
@@ -464,7 +489,9 @@ async def test_exporter_closes_its_send_end(nursery: trio.Nursery, fault: Fault)
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_importer_closes_its_send_end(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_importer_closes_its_send_end(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         up = exporter.open_receive_channel("up", int)
         send = await importer.open_send_channel("up", int, window=4, max_buffer_size=3)
@@ -479,7 +506,9 @@ async def test_importer_closes_its_send_end(nursery: trio.Nursery, fault: Fault)
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_importer_closes_its_receive_end(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_importer_closes_its_receive_end(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """What it has not taken goes to the other importer."""
     async with linked(nursery) as (exporter, importer, network):
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -501,7 +530,7 @@ async def test_importer_closes_its_receive_end(nursery: trio.Nursery, fault: Fau
         assert other.ended
 
 
-async def test_everything_at_once_in_one_pause(nursery: trio.Nursery) -> None:
+async def test_everything_at_once_in_one_pause(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """The last words on several channels are said in one go, behind what is sent again."""
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         downs = [exporter.open_send_channel(f"down{number}", int, max_buffer_size=30) for number in range(4)]
@@ -537,7 +566,9 @@ async def test_everything_at_once_in_one_pause(nursery: trio.Nursery) -> None:
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("call", ["drain", "sync"])
 @pytest.mark.parametrize("side", ["exporter", "importer"])
-async def test_drain_and_sync(nursery: trio.Nursery, fault: Fault, call: str, side: str) -> None:
+async def test_drain_and_sync(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault, call: str, side: str
+) -> None:
     """They wait for the resume, and for what it brings; their timeouts hold in the pause.
 
     Where the connection is only silent, the values are handed to it.
@@ -566,7 +597,9 @@ async def test_drain_and_sync(nursery: trio.Nursery, fault: Fault, call: str, si
             assert receive.statistics().current_buffer_used == 9
 
 
-async def test_drain_of_values_that_are_hung_up_in_the_pause(nursery: trio.Nursery) -> None:
+async def test_drain_of_values_that_are_hung_up_in_the_pause(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         send = exporter.open_send_channel("jobs", int, max_buffer_size=9)
         await importer.open_receive_channel("jobs", int, window=4)
@@ -586,7 +619,9 @@ async def test_drain_of_values_that_are_hung_up_in_the_pause(nursery: trio.Nurse
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_counted_import_receives_its_last_value(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_counted_import_receives_its_last_value(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     """It ends in the pause; and the name can be imported again, by an import that works when the pause is over."""
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -602,7 +637,9 @@ async def test_counted_import_receives_its_last_value(nursery: trio.Nursery, fau
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_counted_import_whose_values_come_after_the_pause(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_counted_import_whose_values_come_after_the_pause(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
         receive = await importer.open_receive_channel("jobs", int, count=5, window=2)
@@ -616,7 +653,9 @@ async def test_counted_import_whose_values_come_after_the_pause(nursery: trio.Nu
 
 
 @pytest.mark.parametrize("fault", CUTS)
-async def test_counted_import_sends_its_last_value(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_counted_import_sends_its_last_value(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
+) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         up = exporter.open_receive_channel("up", int)
         send = await importer.open_send_channel("up", int, count=5)
@@ -640,7 +679,7 @@ async def test_counted_import_sends_its_last_value(nursery: trio.Nursery, fault:
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_others_go_on(nursery: trio.Nursery, fault: Fault) -> None:
+async def test_others_go_on(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault) -> None:
     """Importers compete, and one of them is cut again and again: each value reaches one of them, once, in order."""
     others = [Other() for _ in range(3)]
     got: list[int] = []
@@ -670,7 +709,9 @@ async def test_others_go_on(nursery: trio.Nursery, fault: Fault) -> None:
         assert statistics.channels["jobs"].redelivered == 0
 
 
-async def test_suspended_importer_is_dealt_no_more_than_its_window(nursery: trio.Nursery) -> None:
+async def test_suspended_importer_is_dealt_no_more_than_its_window(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     """What is not yet with it goes to others."""
     async with linked(nursery) as (exporter, importer, network):
         send = exporter.open_send_channel("jobs", int, max_buffer_size=100)
@@ -696,7 +737,9 @@ async def test_suspended_importer_is_dealt_no_more_than_its_window(nursery: trio
 # Shares of a fan-in
 
 
-async def test_share_of_a_suspended_importer_holds_the_end_back(nursery: trio.Nursery) -> None:
+async def test_share_of_a_suspended_importer_holds_the_end_back(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         up = exporter.open_receive_channel("up", int)
         to_up = await importer.open_send_channel("up", int)
@@ -718,7 +761,9 @@ async def test_share_of_a_suspended_importer_holds_the_end_back(nursery: trio.Nu
         assert received.result == [0, 1, 2]
 
 
-async def test_share_is_orphaned_when_the_session_is_over(nursery: trio.Nursery) -> None:
+async def test_share_is_orphaned_when_the_session_is_over(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     """And adopted by the next import: only then does the stream look complete."""
     async with linked(nursery) as (exporter, _importer, _network), trio.open_nursery() as inner:
         up = exporter.open_receive_channel("up", int)
