@@ -5,8 +5,6 @@ In memory and by a clock of the tests' own: times are in virtual seconds.
 
 from __future__ import annotations
 
-import math
-
 import attrs
 import pytest
 import trio
@@ -279,7 +277,7 @@ async def lose(
     return caught.value, trio.current_time() - before
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(5, 50), (50, 5), (5, math.inf), (math.inf, 5)])
+@pytest.mark.parametrize(("ours", "theirs"), [(5, 50), (50, 5), (5, 1e6), (1e6, 5)])
 @pytest.mark.parametrize("fault", CUTS)
 async def test_smaller_of_both_times_counts(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, ours: float, theirs: float, fault: Fault
@@ -432,7 +430,7 @@ async def test_error_holds_what_may_not_have_arrived(
             assert len(unconfirmed) <= window
             assert got[name] == [*range(len(got[name]))]
             assert confirmed <= len(got[name]) <= confirmed + len(unconfirmed)
-        assert error.unsent.get("fast")
+        assert error.unsent.get("fast") or not buffer
         assert {*error.unconfirmed} | {*error.unsent} <= {*accepted}
         inner.cancel_scope.cancel()
 
@@ -492,8 +490,9 @@ async def test_refused_resume_leaves_sessions_of_the_other_exporter_alone(
         receive = await importer.open_receive_channel("jobs", int)
         network = Network(nursery, old)
         with pytest.raises(SessionLostError):
-            async with open_importer(network.connect, limits=LIMITS):
-                await settle()
+            async with open_importer(network.connect, limits=LIMITS) as lost:
+                old.open_send_channel("jobs", int)
+                await lost.open_receive_channel("jobs", int)
                 network.exporter = exporter
                 network.cut()
                 await trio.sleep_forever()

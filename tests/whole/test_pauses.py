@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
-from pausing import CUTS, Other, begin, linked, pause, quiet, settle, take_slowly
+from pausing import CUTS, LIMITS, Other, begin, linked, pause, quiet, settle, take_slowly
 from proxy import Fault, Network, Plan, Way
 from support import put, take, take_all
 
@@ -128,8 +129,9 @@ async def test_large_values_that_are_cut_in_the_middle(
 
 async def test_many_cuts_with_nothing_in_between(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """Each connection ends as soon as it has said hello, or before; then one lasts."""
-    plans = [Plan(fault=fault, way=way, after=after) for after in range(0, 200, 7) for way in Way for fault in CUTS]
-    async with linked(nursery, [Plan(), *plans]) as (exporter, importer, network):
+    plans = [Plan(fault=fault, way=way, after=after) for after in range(0, 200, 17) for way in Way for fault in CUTS]
+    limits = attrs.evolve(LIMITS, resume_timeout=300)
+    async with linked(nursery, [Plan(), *plans], limits=limits) as (exporter, importer, network):
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
         receive = await importer.open_receive_channel("jobs", int, window=3)
         got: list[int] = []
@@ -267,6 +269,7 @@ async def test_import_over_a_connection_that_breaks_in_its_hello(
 async def test_refused_imports(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     async with linked(nursery) as (exporter, importer, network), trio.open_nursery() as inner:
         exporter.open_send_channel("down", int)
+        await settle()
         async with pause(network):
             tasks = [
                 begin(inner, importer.open_receive_channel, "missing", int),
@@ -610,9 +613,10 @@ async def test_drain_of_values_that_are_hung_up_in_the_pause(
             drained, synced = begin(inner, exporter.drain), begin(inner, exporter.sync)
             await quiet()
             exporter.hangup("jobs")
-            await quiet()
-            assert isinstance(drained.error, ValuesDroppedError)
-            assert synced.error is None or isinstance(synced.error, ValuesDroppedError)
+        await drained.done.wait()
+        await synced.done.wait()
+        assert isinstance(drained.error, ValuesDroppedError)
+        assert synced.error is None or isinstance(synced.error, ValuesDroppedError)
 
 
 # Counted imports
