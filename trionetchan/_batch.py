@@ -27,6 +27,8 @@ class Batch:
     """The number of the first value on its channel, once it is sent."""
     written: int = 0
     """How many of its bytes have been written."""
+    redelivered: bool = False
+    """Whether its receiver is to be told that somebody has had these values before."""
     size: int = attrs.field(init=False)
     """In bytes."""
 

@@ -7,7 +7,7 @@ waits, and none raises for what a peer does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from ._batch import Batch
@@ -15,7 +15,7 @@ from ._errors import Code
 
 __all__ = [
     "ChannelOwner",
-    "Delivery",
+    "Dealing",
     "ReceivingChannel",
     "ReceivingLink",
     "SendingChannel",
@@ -57,6 +57,11 @@ class SendingLink(Protocol):
         ...
 
     @property
+    def settles(self) -> bool:
+        """Whether the peer's program settles each value by itself, in any order: `SendingChannel.settled`."""
+        ...
+
+    @property
     def closing(self) -> bool:
         """Whether one of the two sides has closed it."""
         ...
@@ -69,8 +74,12 @@ class SendingLink(Protocol):
         """Sends values for which there is credit; they are kept until they are acknowledged."""
         ...
 
-    def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
-        """What is kept, oldest first: each batch, and how many of its first values are acknowledged already."""
+    def unacknowledged_below(self, number: int) -> int:
+        """How many of the first `number` values are not acknowledged."""
+        ...
+
+    def unacknowledged_batches(self) -> Iterator[tuple[Batch, Sequence[int]]]:
+        """What is kept, oldest first: each batch, and the places of its values that are not acknowledged."""
         ...
 
     def close(self, code: Code, message: str = "") -> None:
@@ -87,8 +96,18 @@ class ReceivingLink(Protocol):
         ...
 
     @property
+    def settles(self) -> bool:
+        """Whether the program settles each value by itself, with `settle`."""
+        ...
+
+    @property
+    def unsettled(self) -> int:
+        """How many values have arrived and are not settled; where the program does not settle: not delivered."""
+        ...
+
+    @property
     def exhausted(self) -> bool:
-        """Whether as many values are delivered as the import asked for."""
+        """Whether as many values are delivered, or settled, as the import asked for."""
         ...
 
     def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
@@ -97,6 +116,10 @@ class ReceivingLink(Protocol):
         `last`: nothing more waits to be delivered. `waited`: the task that says so has waited at least one turn of the
         scheduler since it last did.
         """
+        ...
+
+    def settle(self, number: int, *, accepted: bool) -> bool:
+        """The program has accepted or rejected a value, once. Whether the link is `exhausted`."""
         ...
 
     def close(self, code: Code, message: str = "") -> None:
@@ -114,6 +137,10 @@ class SendingChannel(Protocol):
         """The peer has acknowledged `count` values more (0: it has allowed more)."""
         ...
 
+    def settled(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]], *, accepted: bool) -> None:
+        """The peer's program has accepted or rejected values: of each batch, those in these places."""
+        ...
+
     def link_closed(self, link: SendingLink, code: Code | None, message: str) -> None:
         """The peer has said its last word; None: it is lost. What it has not acknowledged is the channel's again."""
         ...
@@ -122,8 +149,8 @@ class SendingChannel(Protocol):
 class ReceivingChannel(Protocol):
     """A channel that receives from links."""
 
-    def arrived(self, link: ReceivingLink, payload: bytes) -> None:
-        """A batch has come."""
+    def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
+        """A batch has come. `redelivered`: its values came back from some importer before."""
         ...
 
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
@@ -153,7 +180,7 @@ class ChannelOwner(Protocol[Channel_contra]):
 # How an outgoing channel deals
 
 
-class Delivery(Protocol[T]):
+class Dealing(Protocol[T]):
     """The rule by which the values of one channel go to its links. Today there is one: each value to one of them.
 
     Values are numbered in the order in which they were first taken; a number stands for a value that came back.
@@ -196,6 +223,14 @@ class Delivery(Protocol[T]):
         """A peer has acknowledged values, or has more credit. The numbers of those among them that had come back."""
         ...
 
+    def accepted(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]]) -> list[int]:
+        """The same for values that a peer's program has accepted: of each batch, those in these places."""
+        ...
+
+    def rejected(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]]) -> list[tuple[int, int]]:
+        """A peer's program has rejected values. They wait again; the number of each on the link, and its own."""
+        ...
+
     def deal(self, taken: list[T]) -> None:
         """Gives what waits, and then what was taken, to peers, as far as their credit goes; empties `taken`.
 
@@ -209,7 +244,11 @@ class Delivery(Protocol[T]):
         ...
 
     def refused(self, number: int) -> int:
-        """A peer has refused this value, which waits. How many times that has happened."""
+        """A peer has refused this value, which waits. How many times it has come back so."""
+        ...
+
+    def take_dead(self) -> list[tuple[int, bytes]]:
+        """What has come back too often, and is not dealt any more: numbers, and the encoded values."""
         ...
 
     def drop(self, number: int | None = None) -> list[int]:

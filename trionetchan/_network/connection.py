@@ -188,6 +188,7 @@ class Connection:
                 self.peer.lose(ProtocolError(message))
             case _:
                 self._greeted.set()
+                self.peer.greeted.set()
         return False
 
     # Keepalive

@@ -168,12 +168,13 @@ def parameters(limits: Limits) -> dict[str, int]:
         "buffer": limits.max_buffered_bytes,
         "keepalive": int(min(limits.keepalive, 1e9) * 1000),
         "resume": 0,
+        "settle": 1,
     }
 
 
 def _checked(parameters: dict[str, int]) -> dict[str, int]:
     """The parameters of a peer's hello, with what it left out."""
-    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0} | parameters
+    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0, "settle": 0} | parameters
     for name, least in ("frame", 64 * 2**10), ("value", 1), ("buffer", 1):
         if peer[name] < least:
             raise ProtocolError(f"expected a parameter {name!r} of at least {least}, got {peer[name]}")
