@@ -298,9 +298,8 @@ class Dealer(Generic[T]):
 
 def _values_of(batch: Batch, places: Sequence[int]) -> Iterator[_Value]:
     if isinstance(batch, _NewBatch):
-        values = batch.values()
-        for place in places:
-            yield _Value(batch.number + place, values[place])
+        for place, payload in zip(places, batch.values(places), strict=True):
+            yield _Value(batch.number + place, payload)
     elif isinstance(batch, _BatchOfWaiting):
         for place in places:
             yield batch.run[place]

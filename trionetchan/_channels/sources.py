@@ -75,7 +75,7 @@ class Backlog(Generic[T]):
         """Whether nothing is left to deliver."""
         return not self.values and not self._batches
 
-    def add(self, source: Source, payload: bytes, *, redelivered: bool) -> None:
+    def add(self, source: Source, payload: bytes, *, redelivered: bool = False) -> None:
         """A batch has arrived."""
         self._batches.append((source, payload, redelivered))
 
