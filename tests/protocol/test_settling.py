@@ -16,7 +16,15 @@ from sides import Side
 from trionetchan._batch import Batch, array_of
 from trionetchan._errors import Code, ProtocolError
 from trionetchan._limits import Limits
-from trionetchan._protocol.events import Accepted, Closed, ImportRequested, RedeliveredNext, Settled, ValuesReceived
+from trionetchan._protocol.events import (
+    Accepted,
+    Closed,
+    ImportRequested,
+    RedeliveredNext,
+    Settled,
+    ValuesReceived,
+    Violated,
+)
 from trionetchan._protocol.frames import MAGIC, MAX_RANGES, Ack, Close, FrameCutter, Settle, encode
 from trionetchan._protocol.session import Role
 from trionetchan._protocol.settling import SettledReceiveWindow, SettledSendWindow
@@ -341,6 +349,7 @@ def test_a_last_word_that_counts_otherwise_breaks_the_protocol() -> None:
         pair.importer.hurry()
         pair.exchange()
         (event,) = pair.exporter.receive_data(encode(Close(0, count, Code.RECEIVER_GONE, "")))
+        assert isinstance(event, Violated)
         assert "with 1 values settled" in event.message
 
 
@@ -363,6 +372,7 @@ def test_whatever_a_peer_settles_costs_it_its_connection_at_most(ranges: list[tu
     if isinstance(event, Settled):
         assert sum(len(places) for _, places in event.batches) == sum(flat[1::2]) <= 3
     else:
+        assert isinstance(event, Violated)
         assert event.message.startswith("expected ")
 
 

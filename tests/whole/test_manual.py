@@ -794,13 +794,12 @@ async def test_workers_that_are_cut_off_lose_nothing(seed: int) -> None:
 
 
 async def test_what_cannot_be_settled_is_told_at_the_call(nursery: trio.Nursery) -> None:
-    anything: Any
     async with connected(nursery) as (exporter, importer):
+        anything: Any = importer
         exporter.open_receive_channel("results", int)
         exporter.open_send_channel("jobs", int)
         send, receive = trio.open_memory_channel[Any](0)
         with pytest.raises(ValueError, match="results: expected acknowledge='manual' for an end that receives"):
-            anything = importer
             await anything.import_("results", receive, int, acknowledge="manual")
         with pytest.raises(ValueError, match="jobs: expected acknowledge='delivered' or 'manual', got 'never'"):
             await anything.import_("jobs", send, int, acknowledge="never")
