@@ -84,7 +84,7 @@ SHAPES: dict[type[Frame], tuple[int, tuple[str, ...]]] = {
     Goodbye: (10, ("code", "text")),
     Redelivered: (15, ("uint", "uint", "uint")),
 }
-OPTIONAL = {Import: 1}  # how many of the last fields may be absent
+OPTIONAL: dict[type[Frame], int] = {Import: 1}  # how many of the last fields may be absent
 
 STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
     "uint": numbers,
@@ -221,7 +221,7 @@ def field_names(kind: type[Any]) -> list[str]:
 def full(frame: Frame) -> list[Any]:
     """All fields of the frame, as a generic CBOR decoder would give them."""
     kind, fields = SHAPES[type(frame)]
-    found = [kind, *(getattr(frame, field) for field in field_names(type(frame)))]
+    found: list[Any] = [kind, *(getattr(frame, field) for field in field_names(type(frame)))]
     for place, field in enumerate(fields, 1):
         if field == "ranges":
             found[place] = list(found[place])

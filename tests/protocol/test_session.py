@@ -37,7 +37,9 @@ from trionetchan._protocol.events import (
     Greeted,
     ImportRequested,
     PeerLeft,
+    RedeliveredNext,
     Rejected,
+    Settled,
     ValuesReceived,
     Violated,
 )
@@ -225,6 +227,8 @@ class Pair(RuleBasedStateMachine):
             case Closed():
                 assert (event.code, event.message) == channel.close[OTHER[role]]
                 self.on_closed(role, channel, event)
+            case RedeliveredNext() | Settled():
+                raise AssertionError(event)  # no import here settles
 
     def on_closed(self, role: Role, channel: Channel, event: Closed) -> None:
         if channel.at[role] == "asked":  # a withdrawal

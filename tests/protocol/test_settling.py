@@ -64,7 +64,7 @@ class Windows(RuleBasedStateMachine):
         self.values: list[bytes] = []  # all that were sent
         self.batches: list[Batch] = []
         self.to_receiver: list[Batch] = []
-        self.to_sender: list[Any] = []
+        self.to_sender: list[tuple[int, int, int] | tuple[tuple[int, ...], bool]] = []
         self.settled: dict[int, bool] = {}  # by the program
         self.heard: dict[int, bool] = {}  # by the sender
 
@@ -135,7 +135,8 @@ class Windows(RuleBasedStateMachine):
                 assert self.sender.acknowledge(delivered, value_limit, byte_limit) == 0
                 self.value_limit = max(self.value_limit, value_limit)
                 self.byte_limit = max(self.byte_limit, byte_limit)
-            case (ranges, accepted):
+            case other:
+                ranges, accepted = other
                 numbers = [
                     n
                     for first, count in zip(ranges[::2], ranges[1::2], strict=True)
@@ -246,7 +247,8 @@ def test_settled_values_leave_nothing_behind_while_one_is_never_settled() -> Non
         sender.settle((sender.sent - 1, 1))
     assert sender.unacknowledged == 1
     assert [batch.first for batch, _ in sender.unacknowledged_batches()] == [0]
-    assert all(len(each) <= 1 for each in vars(sender).values() if isinstance(each, list | set | dict))
+    containers: list[Any] = [each for each in vars(sender).values() if isinstance(each, list | set | dict)]
+    assert all(len(each) <= 1 for each in containers)
 
 
 def test_settlements_that_are_not_together_go_in_several_frames() -> None:

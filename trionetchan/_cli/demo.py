@@ -54,7 +54,7 @@ __all__ = [
 LARGEST_JOB = 256 * 2**10  # bytes of text: some milliseconds of counting
 SMALLEST_JOB = 4 * 2**10
 JOBS_PER_WORKER = 16  # at least, if there is text enough: so that no worker has a job long after the others are idle
-JOBS_AHEAD = 8  # that a worker has: of some the results are on their way, and one is there when it is done with another
+JOBS_AHEAD = 4  # that a worker has: of some the results are on their way, and one is there when another is done
 FILES_AT_ONCE = 256
 WORKER = (sys.executable, "-m", "trionetchan", "demo-worker")
 

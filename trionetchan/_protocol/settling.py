@@ -111,6 +111,7 @@ class SettledReceiveWindow(ReceiveWindow):
     """The receiver's half."""
 
     settles = True
+    confirmed: int
 
     def __init__(self, window: int, byte_window: int, count: int | None, max_value_size: int) -> None:
         super().__init__(window, byte_window, count, max_value_size)
