@@ -251,6 +251,22 @@ def test_settled_values_leave_nothing_behind_while_one_is_never_settled() -> Non
     assert all(len(each) <= 1 for each in containers)
 
 
+def test_an_acknowledgement_is_due_by_values_and_by_bytes() -> None:
+    receiver = SettledReceiveWindow(8, 100, None, 10**6)
+    receiver.receive(0, array_of([value(0, 20), value(1, 20)]), more=False)
+    receiver.settle(1, accepted=True)
+    assert not receiver.ack_due
+    receiver.settle(0, accepted=False)
+    assert receiver.ack_due  # more than 3/8 of the bytes
+    receiver.announce()
+    receiver.receive(2, array_of([b"\x00"] * 3), more=False)
+    for number in 2, 3:
+        receiver.settle(number, accepted=True)
+        assert not receiver.ack_due
+    receiver.settle(4, accepted=True)
+    assert receiver.ack_due
+
+
 def test_settlements_that_are_not_together_go_in_several_frames() -> None:
     receiver = SettledReceiveWindow(10_000, 10**6, None, 10**6)
     count = 4 * MAX_RANGES + 10

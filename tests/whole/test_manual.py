@@ -542,6 +542,29 @@ async def test_dead_letters_get_what_came_back_too_often(
     assert dropped_in_log(caplog) == 0
 
 
+@pytest.mark.promise(37, 52)
+@pytest.mark.parametrize("letters", [True, False])
+async def test_a_sync_ends_when_what_it_follows_is_given_up(nursery: trio.Nursery, letters: bool) -> None:
+    dead_send, dead = trio.open_memory_channel[int](1)
+    async with connected(nursery, limits=Limits(max_redeliveries=0)) as (exporter, importer):
+        send = exporter.open_send_channel("jobs", int, dead_letters=dead_send if letters else None)
+        jobs = await manual(importer)
+        await send.send(0)
+        held = await jobs.receive()
+        async with trio.open_nursery() as syncing:
+
+            async def sync() -> None:
+                with contextlib.nullcontext() if letters else pytest.raises(ValuesDroppedError):
+                    await exporter.sync("jobs")
+
+            syncing.start_soon(sync)
+            await wait_all_tasks_blocked()
+            await held.reject()
+        if letters:
+            assert await dead.receive() == 0
+        send.close()
+
+
 @pytest.mark.promise(38, 52)
 @pytest.mark.parametrize("how", ["rejects", "goes"])
 async def test_without_dead_letters_it_is_dropped_and_counted(
