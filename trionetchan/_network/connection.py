@@ -268,6 +268,7 @@ class Connection:
                     self.leave(Code.PROTOCOL_ERROR, "expected an id for the session that is its own, got one in use")
                     self.peer.lose(ProtocolError("expected an id for the session that is its own, got one in use"))
         self._greeted.set()
+        self.peer.greeted.set()
 
     def _resume(self, request: ResumeRequested) -> None:
         """An importer wants this stream to carry its session. The proof first; then the old stream ends."""
@@ -287,6 +288,7 @@ class Connection:
             self.peer.connect(self)
             self.peer.renew_lease(self._began)
         self._greeted.set()
+        self.peer.greeted.set()
 
     # Keepalive
 

@@ -247,12 +247,13 @@ def parameters(limits: Limits) -> Parameters:
         "buffer": limits.max_buffered_bytes,
         "keepalive": int(min(limits.keepalive, 1e9) * 1000),
         "resume": 0,
+        "settle": 1,
     }
 
 
 def _checked(parameters: Parameters) -> dict[str, int]:
     """The numbers in a peer's hello, with what it left out."""
-    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0}
+    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0, "settle": 0}
     peer |= {name: value for name, value in parameters.items() if isinstance(value, int)}
     for name, least in ("frame", 64 * 2**10), ("value", 1), ("buffer", 1):
         if peer[name] < least:

@@ -15,7 +15,7 @@ from collections import deque
 import attrs
 
 from .._errors import Code, ProtocolError
-from .frames import DATA_OVERHEAD, Ack, Close, Frame, Seen, data_head, encode
+from .frames import DATA_OVERHEAD, Ack, Close, Frame, Redelivered, Seen, data_head, encode
 from .window import ReceiveWindow, SendWindow
 
 __all__ = ["FRAME_SIZE", "Outbox", "Piece", "Writing"]
@@ -57,7 +57,10 @@ class Writing:
         end = batch.written = min(size, start + max_size - DATA_OVERHEAD)
         if end == size:
             self.window.wrote()
-        return [data_head(self.channel, batch.first, end < size, end - start), *batch.cut(start, end)]
+        pieces = [data_head(self.channel, batch.first, end < size, end - start), *batch.cut(start, end)]
+        if batch.redelivered and not start:
+            pieces.insert(0, encode(Redelivered(self.channel, batch.first, batch.count)))
+        return pieces
 
 
 class Outbox:
