@@ -414,6 +414,8 @@ class Exporter(Endpoint):
     def _after(self, connection: Connection) -> None:
         """A connection has ended: its session with it, or it waits for another."""
         peer = connection.peer
+        if connection.fenced:
+            return
         if peer.suspended:
             logger.warning(
                 "the connection with %s broke, its session waits %g s for another: %s",
@@ -444,6 +446,7 @@ class Exporter(Endpoint):
             connection.leave()
         for connection in connections:
             await connection.wait_over()
+        self._sessions.end()
 
     def statistics(self) -> ExporterStatistics:
         """A snapshot: channels by name, connections open now, sessions, values dropped in all."""

@@ -152,7 +152,7 @@ def frames_for(role: Role) -> list[Frame]:
 
 # V: violated. A dot: no event. Otherwise the event: Greeted, Import requested, Values, acKnowledged, Closed, peer Left,
 # Resume requested, Session resumed. An exporter knows by the hello whether a session is resumed.
-#                    HELLO IMPORT ACCEPT REJECT DATA ACK CLOSE PING PONG GOODBYE RESUME RESUMED POSITION SEEN SETTLE RE…
+#                    HELLO IMPORT ACCEPT REJECT DATA ACK CLOSE PING PONG GOODBYE RESUME RESUMED POSITION SEEN SETTLE R…
 TABLE = """
 exporter new           G     V      V      V     V    V    V    V    V     L       V       V       V      V     V      V
 exporter working       V     I      V      V     D    K    C    .    .     L       V       V       V      .     V      V

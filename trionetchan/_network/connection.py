@@ -51,6 +51,10 @@ class Sessions(Protocol):
         """The session that is asked for, if that is proved."""
         ...
 
+    def went_on(self) -> None:
+        """A session is resumed."""
+        ...
+
 
 class Connection:
     """One peer over one stream. `run` it; the peer binds channels meanwhile, and has `flush` write what it says.
@@ -69,6 +73,8 @@ class Connection:
         sessions: Sessions | None = None,
     ) -> None:
         self.peer = peer
+        self.fenced = False
+        """Whether another connection has taken over."""
         nonce = secrets.token_bytes(NONCE_SIZE) if sessions is not None or peer.key is not None else None
         self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=resumes)
         self._sessions = sessions
@@ -116,6 +122,7 @@ class Connection:
 
     def fence(self) -> None:
         """Nothing more is read or written: another connection carries the session."""
+        self.fenced = True
         self._wire.abandon()
         self._scope.cancel()
 
@@ -287,6 +294,8 @@ class Connection:
         if self._sessions is None:
             self.peer.connect(self)
             self.peer.renew_lease(self._began)
+        else:
+            self._sessions.went_on()
         self._greeted.set()
         self.peer.greeted.set()
 
