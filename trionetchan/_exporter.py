@@ -431,9 +431,9 @@ class Exporter(Endpoint):
 
     async def _keep(self, peer: Peer, name: str) -> None:
         """Keeps a suspended session for its time."""
-        with trio.move_on_after(peer.session.resume_time):
+        with trio.move_on_after(peer.session.resume_time) as over:
             await peer.changed.wait()
-        if peer.suspended:
+        if over.cancelled_caught and peer.suspended:
             logger.warning("the session with %s ended: it was not resumed in time", name)
             self._sessions.forget(peer)
             peer.lose(peer.failure)

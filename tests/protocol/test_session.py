@@ -692,7 +692,7 @@ OF_CHANNELS = [frame for frame in FRAMES if hasattr(frame, "channel")]
 # V: violated. A dot: ignored, or answered without an event. Otherwise the event: Greeted, Import requested, Accepted,
 # Rejected, Values, acKnowledged, Closed, peer Left. The frames are for channel 0, which is in that state.
 # Values of these channels are not settled one by one; for those that are, see test_settling.
-#                     HELLO IMPORT ACCEPT REJECT DATA ACK CLOSE PING PONG GOODBYE RESUME RESUMED POSITION SEEN SETTLE REDE…
+#                     HELLO IMPORT ACCEPT REJECT DATA ACK CLOSE PING PONG GOODBYE RESUME RESUMED POSITION SEEN SETTLE …
 TABLE = """
 exporter new              G   V      V      V     V    V    V     V    V     L       V      V       V        V  V      V
 exporter unopened         V   I      V      V     V    V    V     .    .     L       V      V       V        V  V      V
