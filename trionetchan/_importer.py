@@ -590,6 +590,10 @@ class Importer(Endpoint):
             except (*STREAM_ERRORS, ConnectionLostError) as error:
                 logger.info("the exporter cannot be reached: %s", reason(error))
                 continue
+            except Exception as error:  # a mistake of the program, in the callable that it has given
+                self._fail(error)
+                self._peer.lose(None)
+                return
             if self._connection.greeted or self._peer.lost:
                 return
 
