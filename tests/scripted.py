@@ -55,9 +55,9 @@ class Scripted:
         """Writes the frames, in one chunk."""
         await self.stream.send_all(b"".join(map(encode, frames)))
 
-    async def greet(self, *frames: Frame) -> None:
+    async def greet(self, *frames: Frame, **parameters: int) -> None:
         """Says hello, and what follows it, in one chunk."""
-        await self.stream.send_all(MAGIC + b"".join(map(encode, (Hello(VERSION, {}), *frames))))
+        await self.stream.send_all(MAGIC + b"".join(map(encode, (Hello(VERSION, {**parameters}), *frames))))
 
     async def hear(self, kind: type[F]) -> F:
         """The next frame of this kind; all others before it are only kept in `heard`."""

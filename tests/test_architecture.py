@@ -42,6 +42,7 @@ def room_of(module: str) -> str:
 
 CONTRACT = {
     "BoundListener",
+    "Delivery",
     "Direction",
     "open_exporter",
     "open_importer",

@@ -11,7 +11,7 @@ from typing import Any, Literal, assert_type
 import attrs
 import trio
 
-from trionetchan import BoundListener, Exporter, Importer, NetchanError, open_exporter, open_tcp_importer
+from trionetchan import BoundListener, Delivery, Exporter, Importer, NetchanError, open_exporter, open_tcp_importer
 
 
 @attrs.frozen
@@ -40,6 +40,21 @@ async def infer(nursery: trio.Nursery, into: trio.MemorySendChannel[Job], out: t
         assert_type(exporter.open_receive_channel("x"), trio.MemoryReceiveChannel[Any])
         assert_type(await importer.open_send_channel("x"), trio.MemorySendChannel[Any])
         assert_type(await importer.open_receive_channel("x"), trio.MemoryReceiveChannel[Any])
+
+        by_hand = await importer.open_receive_channel("x", Job, acknowledge="manual")
+        assert_type(by_hand, trio.MemoryReceiveChannel[Delivery[Job]])
+        assert_type((await by_hand.receive()).value, Job)
+        assert_type((await by_hand.receive()).redelivered, bool)
+        assert_type(
+            await importer.open_receive_channel("x", Job, acknowledge="delivered"), trio.MemoryReceiveChannel[Job]
+        )
+        assert_type(
+            await importer.open_receive_channel("x", acknowledge="manual"), trio.MemoryReceiveChannel[Delivery[Any]]
+        )
+        deliveries, _ = trio.open_memory_channel[Delivery[Job]](0)
+        await importer.import_("x", deliveries, Job, acknowledge="manual")
+        assert_type(exporter.open_send_channel("x", Job, dead_letters=into), trio.MemorySendChannel[Job])
+        exporter.export("x", out, Job, dead_letters=into)
 
         exporter.export("x", into, Job)
         exporter.export("x", out, Job)
@@ -86,6 +101,13 @@ async def refuse(
     await importer.import_("x", Job(1), Job)  # type: ignore[call-overload]
     await importer.import_("x", stream)  # type: ignore[call-overload]
     await importer.import_("x", trio.open_memory_channel[Job](1), Job)  # type: ignore[call-overload]
+
+    # Acknowledgement by the program
+    await importer.import_("x", into, Job, acknowledge="manual")  # type: ignore[call-overload]
+    await importer.import_("x", out, Job, acknowledge="manual")  # type: ignore[call-overload]
+    await importer.open_receive_channel("x", Job, acknowledge="never")  # type: ignore[call-overload]
+    await importer.open_send_channel("x", Job, acknowledge="manual")  # type: ignore[call-overload]
+    exporter.export("x", out, Job, dead_letters=out)  # type: ignore[call-overload]
 
     # What is confused with them
     exporter.open_send_channel("x", Job).receive()  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from ._errors import (
     WrongDirectionError,
 )
 from ._exporter import Exporter, open_exporter
-from ._importer import Importer, open_importer, open_tcp_importer, open_unix_importer, open_websocket_importer
+from ._importer import Delivery, Importer, open_importer, open_tcp_importer, open_unix_importer, open_websocket_importer
 from ._limits import Limits
 from ._network.listening import BoundListener
 from ._statistics import ChannelStatistics, Direction, ExporterStatistics, ImporterStatistics
@@ -30,6 +30,7 @@ __all__ = [
     "ChannelNameInUseError",
     "ChannelStatistics",
     "ConnectionLostError",
+    "Delivery",
     "Direction",
     "Exporter",
     "ExporterStatistics",

@@ -11,7 +11,7 @@ from ._errors import UnfitValue, ValueTypeError
 from ._limits import MAX_NAME_SIZE
 from ._statistics import Direction
 
-__all__ = ["check_name", "codec_of", "direction_of", "whole_number"]
+__all__ = ["check_dead_letters", "check_name", "codec_of", "direction_of", "settles", "whole_number"]
 
 
 def check_name(name: str) -> None:
@@ -56,3 +56,22 @@ def direction_of(name: str, end: Any, direction: Direction | None) -> Direction:
     if direction not in ways:
         raise TypeError(f"{name}: expected an end for {direction}, got {end!r}")
     return direction
+
+
+def check_dead_letters(name: str, end: Any, direction: Direction) -> None:
+    """`TypeError` for what is no end to send into, `ValueError` where this side does not send."""
+    if end is None:
+        return
+    if isinstance(end, type) or not isinstance(end, trio.abc.SendChannel):
+        raise TypeError(f"{name}: expected a trio.abc.SendChannel for dead letters (or None), got {end!r}")
+    if direction is not Direction.SEND:
+        raise ValueError(f"{name}: expected dead letters for a channel that sends from here, got one that receives")
+
+
+def settles(name: str, acknowledge: str, direction: Direction) -> bool:
+    """Whether the program settles each value by itself. `ValueError` for another word, or where this side sends."""
+    if acknowledge not in ("delivered", "manual"):
+        raise ValueError(f"{name}: expected acknowledge='delivered' or 'manual', got {acknowledge!r}")
+    if acknowledge == "manual" and direction is not Direction.RECEIVE:
+        raise ValueError(f"{name}: expected acknowledge='manual' for an end that receives, got it for one that sends")
+    return acknowledge == "manual"

@@ -6,7 +6,7 @@ only counted, split and joined; what the values are is the business of the value
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -27,6 +27,8 @@ class Batch:
     """The number of the first value on its channel, once it is sent."""
     written: int = 0
     """How many of its bytes have been written."""
+    redelivered: bool = False
+    """Whether its receiver is to be told that somebody has had these values before."""
     size: int = attrs.field(init=False)
     """In bytes."""
 
@@ -40,9 +42,10 @@ class Batch:
             return [self.head, self.payload] if lead else [self.payload]
         return [self.head[start:end], memoryview(self.payload)[max(0, start - lead) : max(0, end - lead)]]
 
-    def values(self, skip: int = 0) -> list[bytes]:
-        """The encoded values, without the first `skip`."""
-        return split_batch(self.head + self.payload)[skip:]
+    def values(self, places: Iterable[int] | None = None) -> list[bytes]:
+        """The encoded values, or those in these places."""
+        values = split_batch(self.head + self.payload)
+        return values if places is None else [values[place] for place in places]
 
 
 def batch_count(payload: Buffer) -> int:

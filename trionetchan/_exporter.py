@@ -15,7 +15,8 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
-from ._arguments import check_name, codec_of, direction_of, whole_number
+from ._arguments import check_dead_letters, check_name, codec_of, direction_of, whole_number
+from ._channels.dead_letters import DeadLetters
 from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel
@@ -88,6 +89,7 @@ class Exporter(Endpoint):
         direction: Direction | None = None,
         window: int = 64,
         importers: int | None = 1,
+        dead_letters: trio.abc.SendChannel[T] | None = None,
     ) -> None: ...
     @overload
     def export(
@@ -98,6 +100,7 @@ class Exporter(Endpoint):
         direction: Direction | None = None,
         window: int = 64,
         importers: int | None = 1,
+        dead_letters: trio.abc.SendChannel[Any] | None = None,
     ) -> None: ...
     def export(
         self,
@@ -108,6 +111,7 @@ class Exporter(Endpoint):
         direction: Direction | None = None,
         window: int = 64,
         importers: int | None = 1,
+        dead_letters: Any = None,
     ) -> None:
         """Publishes one end of a channel, whose other end the caller keeps. The end belongs to the exporter from now
         on.
@@ -116,8 +120,13 @@ class Exporter(Endpoint):
         of importers arrive there; it is closed when at least `importers` imports have bound the name and all have
         finished (None: only by hang-up). `window`: how many values may be unacknowledged with each importer.
 
+        `dead_letters`, where this side sends: gets the values that importers have refused, rejected or left unsettled
+        more than `max_redeliveries` times, which are dropped otherwise. It belongs to the exporter, too, and is closed
+        when the channel is over. Nothing waits for it, drain neither: values that it does not take wait in memory.
+
         `ChannelNameInUseError` if the name is exported already, unless that channel has ended and all of it is
-        delivered; `ValueTypeError` for a type that cannot be carried; `TypeError` for an end that is none.
+        delivered; `ValueTypeError` for a type that cannot be carried; `TypeError` for an end that is none; `ValueError`
+        for `dead_letters` of a channel that is received into.
         """
         check_name(name)
         self._check_binds()
@@ -125,28 +134,37 @@ class Exporter(Endpoint):
         if importers is not None:
             whole_number("importers", importers, 1)
         direction = direction_of(name, end, direction)
+        check_dead_letters(name, dead_letters, direction)
         codec = codec_of(name, value_type)
         self._make_room(name)
         if direction is Direction.SEND:
-            self._export_outgoing(name, end, codec, window)
+            self._export_outgoing(name, end, codec, window, dead_letters)
         else:
             self._export_incoming(name, end, codec, window, importers)
 
     @overload
     def open_send_channel(
-        self, name: str, value_type: TypeForm[T], *, max_buffer_size: float = 0
+        self,
+        name: str,
+        value_type: TypeForm[T],
+        *,
+        max_buffer_size: float = 0,
+        dead_letters: trio.abc.SendChannel[T] | None = None,
     ) -> trio.MemorySendChannel[T]: ...
     @overload
-    def open_send_channel(self, name: str, *, max_buffer_size: float = 0) -> trio.MemorySendChannel[Any]: ...
     def open_send_channel(
-        self, name: str, value_type: Any = Any, *, max_buffer_size: float = 0
+        self, name: str, *, max_buffer_size: float = 0, dead_letters: trio.abc.SendChannel[Any] | None = None
+    ) -> trio.MemorySendChannel[Any]: ...
+    def open_send_channel(
+        self, name: str, value_type: Any = Any, *, max_buffer_size: float = 0, dead_letters: Any = None
     ) -> trio.MemorySendChannel[Any]:
-        """Opens a memory channel, publishes it, and returns the end that sends to importers. Errors as in `export`.
+        """Opens a memory channel, publishes it, and returns the end that sends to importers. Else as `export`.
 
         `max_buffer_size` is in values, as in `trio.open_memory_channel`. The importers choose the window.
         """
         check_name(name)
         self._check_binds()
+        check_dead_letters(name, dead_letters, Direction.SEND)
         codec = codec_of(name, value_type)
         send, receive = trio.open_memory_channel[Any](max_buffer_size)
         try:
@@ -155,7 +173,7 @@ class Exporter(Endpoint):
             send.close()
             receive.close()
             raise
-        self._export_outgoing(name, receive, codec, self._limits.max_window)
+        self._export_outgoing(name, receive, codec, self._limits.max_window, dead_letters)
         return send
 
     @overload
@@ -209,8 +227,14 @@ class Exporter(Endpoint):
             self._give_up(old)
         self._registry.check_free(name)
 
-    def _export_outgoing(self, name: str, end: Any, codec: Codec[Any], window: int) -> None:
-        self._start_channel(Outgoing(name, end, codec, window=window, limits=self._limits, owner=self._owner))
+    def _export_outgoing(self, name: str, end: Any, codec: Codec[Any], window: int, dead_letters: Any) -> None:
+        letters = None
+        if dead_letters is not None:
+            letters = DeadLetters(name, dead_letters, codec)
+            self._nursery.start_soon(self._run_shielded, letters.run)
+        self._start_channel(
+            Outgoing(name, end, codec, window=window, limits=self._limits, owner=self._owner, dead_letters=letters)
+        )
 
     def _export_incoming(self, name: str, end: Any, codec: Codec[Any], window: int, importers: int | None) -> None:
         self._start_channel(Incoming(name, end, codec, window=window, importers=importers, owner=self._owner))
@@ -390,6 +414,8 @@ class Exporter(Endpoint):
     def _after(self, connection: Connection) -> None:
         """A connection has ended: its session with it, or it waits for another."""
         peer = connection.peer
+        if connection.fenced:
+            return
         if peer.suspended:
             logger.warning(
                 "the connection with %s broke, its session waits %g s for another: %s",
@@ -405,9 +431,9 @@ class Exporter(Endpoint):
 
     async def _keep(self, peer: Peer, name: str) -> None:
         """Keeps a suspended session for its time."""
-        with trio.move_on_after(peer.session.resume_time):
+        with trio.move_on_after(peer.session.resume_time) as over:
             await peer.changed.wait()
-        if peer.suspended:
+        if over.cancelled_caught and peer.suspended:
             logger.warning("the session with %s ended: it was not resumed in time", name)
             self._sessions.forget(peer)
             peer.lose(peer.failure)
@@ -420,6 +446,7 @@ class Exporter(Endpoint):
             connection.leave()
         for connection in connections:
             await connection.wait_over()
+        self._sessions.end()
 
     def statistics(self) -> ExporterStatistics:
         """A snapshot: channels by name, connections open now, sessions, values dropped in all."""

@@ -8,13 +8,14 @@ import os
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import attrs
 import trio
 from typing_extensions import TypeForm
 
-from ._arguments import check_name, codec_of, direction_of, whole_number
+from ._arguments import check_name, codec_of, direction_of, settles, whole_number
+from ._channels.deliveries import Delivery
 from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel, in_use
@@ -44,7 +45,14 @@ from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role
 from ._statistics import Direction, ImporterStatistics
 
-__all__ = ["Importer", "open_importer", "open_tcp_importer", "open_unix_importer", "open_websocket_importer"]
+__all__ = [
+    "Delivery",
+    "Importer",
+    "open_importer",
+    "open_tcp_importer",
+    "open_unix_importer",
+    "open_websocket_importer",
+]
 
 T = TypeVar("T")
 
@@ -174,6 +182,7 @@ class _Import:
     codec: Codec[Any]
     window: int
     count: int | None
+    settles: bool
 
 
 class Importer(Endpoint):
@@ -214,6 +223,19 @@ class Importer(Endpoint):
         direction: Direction | None = None,
         window: int = 64,
         count: int | None = None,
+        acknowledge: Literal["delivered"] = "delivered",
+    ) -> None: ...
+    @overload
+    async def import_(
+        self,
+        name: str,
+        end: trio.abc.SendChannel[Delivery[T]],
+        value_type: TypeForm[T],
+        *,
+        direction: Direction | None = None,
+        window: int = 64,
+        count: int | None = None,
+        acknowledge: Literal["manual"],
     ) -> None: ...
     @overload
     async def import_(
@@ -224,6 +246,18 @@ class Importer(Endpoint):
         direction: Direction | None = None,
         window: int = 64,
         count: int | None = None,
+        acknowledge: Literal["delivered"] = "delivered",
+    ) -> None: ...
+    @overload
+    async def import_(
+        self,
+        name: str,
+        end: trio.abc.SendChannel[Delivery[Any]],
+        *,
+        direction: Direction | None = None,
+        window: int = 64,
+        count: int | None = None,
+        acknowledge: Literal["manual"],
     ) -> None: ...
     async def import_(
         self,
@@ -234,20 +268,24 @@ class Importer(Endpoint):
         direction: Direction | None = None,
         window: int = 64,
         count: int | None = None,
+        acknowledge: Literal["delivered", "manual"] = "delivered",
     ) -> None:
         """Binds one end of a channel, whose other end the caller keeps, to a name of the exporter; waits for its
         answer.
 
         A send end is received into, a receive end is sent from. From its return on the end belongs to the importer.
         `window`: how many values may be unacknowledged; the smaller of the two sides' counts. `count`: after so many
-        values the import ends as if finished; None is unbounded.
+        values the import ends as if finished; None is unbounded. `acknowledge`: "delivered", when the local end has a
+        value; "manual", the end gets a `Delivery` of each, which the program settles with `ack` or `reject`. `window`
+        and `count` are then of settled values; the end comes when no importer has an unsettled one any more.
 
         `NoSuchChannelError`, `WrongDirectionError`, `TypeMismatchError`, `ChannelNameInUseError` (bound by this
-        importer already), `ValueTypeError` (a type that cannot be carried), `LimitError`, and what ends the
-        connection. Failed or cancelled, it withdraws and leaves the end to the caller, open.
+        importer already), `ValueTypeError` (a type that cannot be carried), `LimitError` (also for "manual" with an
+        exporter of an older version), and what ends the connection. `ValueError` for "manual" where this side sends.
+        Failed or cancelled, it withdraws and leaves the end to the caller, open.
         """
         direction = direction_of(name, end, direction)
-        await self._import(name, end, direction, value_type, window, count)
+        await self._import(name, end, direction, value_type, window, count, acknowledge)
 
     @overload
     async def open_send_channel(
@@ -291,11 +329,39 @@ class Importer(Endpoint):
         window: int = 64,
         count: int | None = None,
         max_buffer_size: float = 0,
+        acknowledge: Literal["delivered"] = "delivered",
     ) -> trio.MemoryReceiveChannel[T]: ...
     @overload
     async def open_receive_channel(
-        self, name: str, *, window: int = 64, count: int | None = None, max_buffer_size: float = 0
+        self,
+        name: str,
+        value_type: TypeForm[T],
+        *,
+        window: int = 64,
+        count: int | None = None,
+        max_buffer_size: float = 0,
+        acknowledge: Literal["manual"],
+    ) -> trio.MemoryReceiveChannel[Delivery[T]]: ...
+    @overload
+    async def open_receive_channel(
+        self,
+        name: str,
+        *,
+        window: int = 64,
+        count: int | None = None,
+        max_buffer_size: float = 0,
+        acknowledge: Literal["delivered"] = "delivered",
     ) -> trio.MemoryReceiveChannel[Any]: ...
+    @overload
+    async def open_receive_channel(
+        self,
+        name: str,
+        *,
+        window: int = 64,
+        count: int | None = None,
+        max_buffer_size: float = 0,
+        acknowledge: Literal["manual"],
+    ) -> trio.MemoryReceiveChannel[Delivery[Any]]: ...
     async def open_receive_channel(
         self,
         name: str,
@@ -304,6 +370,7 @@ class Importer(Endpoint):
         window: int = 64,
         count: int | None = None,
         max_buffer_size: float = 0,
+        acknowledge: Literal["delivered", "manual"] = "delivered",
     ) -> trio.MemoryReceiveChannel[Any]:
         """Opens a memory channel, binds it to the name, and returns the end where values arrive. Else as `import_`.
 
@@ -312,7 +379,7 @@ class Importer(Endpoint):
         """
         send, receive = trio.open_memory_channel[Any](max_buffer_size)
         try:
-            channel = await self._import(name, send, Direction.RECEIVE, value_type, window, count)
+            channel = await self._import(name, send, Direction.RECEIVE, value_type, window, count, acknowledge)
         except BaseException:
             send.close()
             receive.close()
@@ -321,35 +388,58 @@ class Importer(Endpoint):
         return receive
 
     async def _import(
-        self, name: str, end: Any, direction: Direction, value_type: Any, window: int, count: int | None
+        self,
+        name: str,
+        end: Any,
+        direction: Direction,
+        value_type: Any,
+        window: int,
+        count: int | None,
+        acknowledge: str = "delivered",
     ) -> Channel:
         check_name(name)
         whole_number("window", window, None)
         if count is not None:
             whole_number("count", count, 0, MAX_COUNT)
-        wanted = _Import(name, end, direction, codec_of(name, value_type), max(1, window), count)
+        manual = settles(name, acknowledge, direction)
+        wanted = _Import(name, end, direction, codec_of(name, value_type), max(1, window), count, manual)
         self._check_binds()
         with self._call():
             self._check_name_free(name)
-            if self._peer.lost:
-                raise self._lost(name)
-            request = self._peer.request(
-                name,
-                receives=direction is Direction.RECEIVE,
-                window=wanted.window,
-                count=count,
-                schema=wanted.codec.schema.to_bytes(),
-            )
             self._asking.add(name)
             try:
-                await request.answered.wait()
-                return self._bind(wanted, request)
-            except BaseException:
-                self._peer.withdraw(request)
-                raise
+                if manual:
+                    await self._wait_knows_settle(name)
+                return await self._ask(wanted)
             finally:
                 self._asking.discard(name)
         raise AssertionError("a call that was ended has raised")
+
+    async def _wait_knows_settle(self, name: str) -> None:
+        """An exporter that does not know it would take it for an ordinary import."""
+        await self._peer.greeted.wait()
+        if not (self._peer.lost or self._peer.session.peer_knows_settle):
+            expected = "an exporter that lets importers settle values one by one (acknowledge='manual')"
+            raise LimitError(f"{name}: expected {expected}, got one of an older version", channel=name)
+
+    async def _ask(self, wanted: _Import) -> Channel:
+        """Asks the exporter, and binds."""
+        if self._peer.lost:
+            raise self._lost(wanted.name)
+        request = self._peer.request(
+            wanted.name,
+            receives=wanted.direction is Direction.RECEIVE,
+            window=wanted.window,
+            count=wanted.count,
+            schema=wanted.codec.schema.to_bytes(),
+            settles=wanted.settles,
+        )
+        try:
+            await request.answered.wait()
+            return self._bind(wanted, request)
+        except BaseException:
+            self._peer.withdraw(request)
+            raise
 
     def _check_name_free(self, name: str) -> None:
         old = self._registry.get(name)
@@ -480,9 +570,9 @@ class Importer(Endpoint):
         peer = self._peer
         began, time, failure = trio.current_time(), peer.session.resume_time, peer.failure
         logger.warning("the connection broke, and is to be resumed within %g s: %s", time, failure)
-        with trio.move_on_after(time):
+        with trio.move_on_after(time) as over:
             await peer.changed.wait()
-        if peer.suspended:
+        if over.cancelled_caught and peer.suspended:
             peer.lose(SessionLostError(f"expected the connection to be resumed within {time:g} s, got: {failure}"))
             attempts.cancel()
         elif not peer.lost:
@@ -500,6 +590,10 @@ class Importer(Endpoint):
             except (*STREAM_ERRORS, ConnectionLostError) as error:
                 logger.info("the exporter cannot be reached: %s", reason(error))
                 continue
+            except Exception as error:  # a mistake of the program, in the callable that it has given
+                self._fail(error)
+                self._peer.lose(None)
+                return
             if self._connection.greeted or self._peer.lost:
                 return
 

@@ -7,7 +7,7 @@ waits, and none raises for what a peer does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from ._batch import Batch
@@ -15,7 +15,7 @@ from ._errors import Code
 
 __all__ = [
     "ChannelOwner",
-    "Delivery",
+    "Dealing",
     "ReceivingChannel",
     "ReceivingLink",
     "SendingChannel",
@@ -62,6 +62,11 @@ class SendingLink(Protocol):
         ...
 
     @property
+    def settles(self) -> bool:
+        """Whether the peer's program settles each value by itself, in any order: `SendingChannel.settled`."""
+        ...
+
+    @property
     def closing(self) -> bool:
         """Whether one of the two sides has closed it."""
         ...
@@ -74,8 +79,12 @@ class SendingLink(Protocol):
         """Sends values for which there is credit; they are kept until they are acknowledged."""
         ...
 
-    def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
-        """What is kept, oldest first: each batch, and how many of its first values are acknowledged already."""
+    def unacknowledged_below(self, number: int) -> int:
+        """How many of the first `number` values are not acknowledged."""
+        ...
+
+    def unacknowledged_batches(self) -> Iterator[tuple[Batch, Sequence[int]]]:
+        """What is kept, oldest first: each batch, and the places of its values that are not acknowledged."""
         ...
 
     def close(self, code: Code, message: str = "") -> None:
@@ -92,8 +101,18 @@ class ReceivingLink(Protocol):
         ...
 
     @property
+    def settles(self) -> bool:
+        """Whether the program settles each value by itself, with `settle`."""
+        ...
+
+    @property
+    def unsettled(self) -> int:
+        """How many values have arrived and are not settled; where the program does not settle: not delivered."""
+        ...
+
+    @property
     def exhausted(self) -> bool:
-        """Whether as many values are delivered as the import asked for."""
+        """Whether as many values are delivered, or settled, as the import asked for."""
         ...
 
     @property
@@ -114,6 +133,10 @@ class ReceivingLink(Protocol):
         """
         ...
 
+    def settle(self, number: int, *, accepted: bool) -> bool:
+        """The program has accepted or rejected a value, once. Whether the link is `exhausted`."""
+        ...
+
     def close(self, code: Code, message: str = "") -> None:
         """The last word, with the final count of delivered values. Nothing arrives on the link any more."""
         ...
@@ -129,6 +152,10 @@ class SendingChannel(Protocol):
         """The peer has acknowledged `count` values more (0: it has allowed more)."""
         ...
 
+    def settled(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]], *, accepted: bool) -> None:
+        """The peer's program has accepted or rejected values: of each batch, those in these places."""
+        ...
+
     def link_closed(self, link: SendingLink, code: Code | None, message: str) -> None:
         """The peer has said its last word; None: it is lost. What it has not acknowledged is the channel's again."""
         ...
@@ -137,8 +164,8 @@ class SendingChannel(Protocol):
 class ReceivingChannel(Protocol):
     """A channel that receives from links."""
 
-    def arrived(self, link: ReceivingLink, payload: bytes) -> None:
-        """A batch has come."""
+    def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
+        """A batch has come. `redelivered`: its values came back from some importer before."""
         ...
 
     def lease_renewed(self, link: ReceivingLink) -> None:
@@ -172,7 +199,7 @@ class ChannelOwner(Protocol[Channel_contra]):
 # How an outgoing channel deals
 
 
-class Delivery(Protocol[T]):
+class Dealing(Protocol[T]):
     """The rule by which the values of one channel go to its links. Today there is one: each value to one of them.
 
     Values are numbered in the order in which they were first taken; a number stands for a value that came back.
@@ -215,6 +242,14 @@ class Delivery(Protocol[T]):
         """A peer has acknowledged values, or has more credit. The numbers of those among them that had come back."""
         ...
 
+    def accepted(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]]) -> list[int]:
+        """The same for values that a peer's program has accepted: of each batch, those in these places."""
+        ...
+
+    def rejected(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]]) -> list[tuple[int, int]]:
+        """A peer's program has rejected values. They wait again; the number of each on the link, and its own."""
+        ...
+
     def deal(self, taken: list[T]) -> None:
         """Gives what waits, and then what was taken, to peers, as far as their credit goes; empties `taken`.
 
@@ -228,7 +263,11 @@ class Delivery(Protocol[T]):
         ...
 
     def refused(self, number: int) -> int:
-        """A peer has refused this value, which waits. How many times that has happened."""
+        """A peer has refused this value, which waits. How many times it has come back so."""
+        ...
+
+    def take_dead(self) -> list[tuple[int, bytes]]:
+        """What has come back too often, and is not dealt any more: numbers, and the encoded values."""
         ...
 
     def drop(self, number: int | None = None) -> list[int]:

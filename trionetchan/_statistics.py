@@ -43,6 +43,8 @@ class ChannelStatistics:
     redelivered: int = 0
     """Dealt again after a peer had held them."""
     dropped: int = 0
+    dead_letters: int = 0
+    """Came back too often, and went to the export's dead letters; of these, `dropped` are those that nobody took."""
     bytes_sent: int = 0
     bytes_received: int = 0
 

@@ -44,7 +44,7 @@ class Owner:
     def tick(self) -> None:
         self.ticks += 1
 
-    def arrived(self, link: ReceivingLink, payload: bytes) -> None:
+    def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
         self.arrived_payloads.append(payload)
         if self.answers:
             for sends in self.links:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -33,8 +34,11 @@ class Channel:
     def link_closed(self, link: SendingLink, code: Code | None, message: str) -> None:
         self.told.append(("closed", code, message))
 
-    def arrived(self, link: ReceivingLink, payload: bytes) -> None:
-        self.told.append(("arrived", payload))
+    def settled(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]], *, accepted: bool) -> None:
+        self.told.append(("settled", batches, accepted))
+
+    def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
+        self.told.append(("arrived", payload, *(["redelivered"] if redelivered else [])))
 
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
         self.told.append(("left", code, message))
@@ -141,7 +145,7 @@ async def test_a_sending_link_as_the_port_says() -> None:
     assert side.said() == [Data(0, 0, False, batch.payload)]
     side.hears(Ack(0, 2, 6, 2**20))
     assert (link.credit, link.sent, link.acknowledged, link.unacknowledged) == (3, 3, 2, 1)
-    assert list(link.unacknowledged_batches()) == [(batch, 2)]
+    assert list(link.unacknowledged_batches()) == [(batch, range(2, batch.count))]
     link.close(Code.LIMIT, "too large")
     link.close(Code.FINISHED)
     assert link.credit == 0

@@ -56,8 +56,10 @@ class Side:
     def max_value_size(self) -> int:
         return self.session.max_value_size
 
-    def request(self, name: str, *, receives: bool, window: int, count: int | None, schema: bytes) -> int:
-        return self.session.request(name, receives=receives, window=window, count=count, schema=schema)
+    def request(
+        self, name: str, *, receives: bool, window: int, count: int | None, schema: bytes, settles: bool = False
+    ) -> int:
+        return self.session.request(name, receives=receives, window=window, count=count, schema=schema, settles=settles)
 
     def accept(self, channel_id: int, *, window: int, schema: bytes) -> None:
         self.session.accept(channel_id, window=window, schema=schema)
@@ -76,6 +78,9 @@ class Side:
 
     def acknowledge(self, channel_id: int) -> None:
         self.session.acknowledge(channel_id)
+
+    def settle(self, channel_id: int, number: int, *, accepted: bool) -> None:
+        self.session.settle(channel_id, number, accepted=accepted)
 
     def hurry(self) -> None:
         self.session.hurry()

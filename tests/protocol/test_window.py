@@ -242,9 +242,9 @@ class Windows(RuleBasedStateMachine):
 
     @invariant()
     def what_would_return_is_what_was_not_acknowledged(self) -> None:
-        returned = [item for batch, skip in self.sender.unacknowledged_batches() for item in batch.values(skip)]
+        returned = [item for batch, places in self.sender.unacknowledged_batches() for item in batch.values(places)]
         assert returned == self.values[self.acknowledged :]
-        assert all(skip < batch.count for batch, skip in self.sender.unacknowledged_batches())
+        assert all(places for _, places in self.sender.unacknowledged_batches())
 
     @invariant()
     def acknowledgements_are_due_in_time(self) -> None:
@@ -274,7 +274,7 @@ class Windows(RuleBasedStateMachine):
             assert self.sender.unacknowledged == 0
             assert list(self.sender.unacknowledged_batches()) == []
             assert (self.sender.credit > 0) == (len(self.values) != self.count)
-        returned = [item for batch, skip in self.sender.unacknowledged_batches() for item in batch.values(skip)]
+        returned = [item for batch, places in self.sender.unacknowledged_batches() for item in batch.values(places)]
         assert self.arrived[: self.receiver.delivered] + returned == self.values
 
     def carry_values_all(self) -> None:
@@ -522,8 +522,8 @@ def test_part_of_a_batch_is_acknowledged_and_the_rest_returns() -> None:
         sender.acknowledge(acknowledged, 0, 0)
         found: list[Any] = [
             (item, batches.index(batch))
-            for batch, skip in sender.unacknowledged_batches()
-            for item in batch.values(skip)
+            for batch, places in sender.unacknowledged_batches()
+            for item in batch.values(places)
         ]
         assert found == list(zip(items, [0, 0, 0, 1, 1], strict=True))[acknowledged:]
 

@@ -65,26 +65,29 @@ def utf8(data: bytes) -> str:
 
 # --- Frames ---
 
-HELLO, IMPORT, ACCEPT, REJECT, DATA, ACK, CLOSE, PING, PONG, GOODBYE = 0, 1, 2, 3, 4, 5, 7, 8, 9, 10
+HELLO, IMPORT, ACCEPT, REJECT, DATA, ACK, SETTLE, CLOSE, PING, PONG, GOODBYE = range(11)
+REDELIVERED = 15
 FRAMES = {
     HELLO: "uint parameters",
-    IMPORT: "uint name flag window count bytes",
+    IMPORT: "uint name flag window count bytes flag?",
     ACCEPT: "uint window bytes",
     REJECT: "uint code text",
     DATA: "uint uint flag bytes",
     ACK: "uint uint uint uint",
+    SETTLE: "uint ranges outcome",
     CLOSE: "uint uint code text",
     PING: "uint",
     PONG: "uint",
     GOODBYE: "code text",
+    REDELIVERED: "uint uint uint",
 }
 LARGEST_UINT = 2**62
 LARGEST_CODE = 11
-LEAST = {"frame": 65_536, "value": 1, "buffer": 1, "keepalive": 0, "resume": 0}
+LEAST = {"frame": 65_536, "value": 1, "buffer": 1, "keepalive": 0, "resume": 0, "settle": 0}
 NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAGIC = b"\xd9\xd9\xf7"
 Parameters = dict[str, int]
-Field = None | bool | int | str | bytes | Parameters
+Field = None | bool | int | str | bytes | Parameters | list[int]
 
 
 class FrameReader(Cursor):
@@ -109,7 +112,9 @@ class FrameReader(Cursor):
             return self.name()
         if form == "parameters":
             return self.parameters()
-        if form == "flag":
+        if form == "ranges":
+            return self.ranges()
+        if form in ("flag", "flag?"):
             byte = self.take(1)
             if byte not in (b"\xf4", b"\xf5"):
                 raise ReadError("no flag")
@@ -118,7 +123,7 @@ class FrameReader(Cursor):
             self.at += 1
             return None
         number = self.uint()
-        if (form == "window" and number < 1) or (form == "code" and number > LARGEST_CODE):
+        if number > {"code": LARGEST_CODE, "outcome": 1}.get(form, number) or (form == "window" and number < 1):
             raise ReadError(f"{number} is no {form}")
         return number
 
@@ -130,6 +135,13 @@ class FrameReader(Cursor):
         if NOT_IN_NAMES.search(name):
             raise ReadError("a control character in a name")
         return name
+
+    def ranges(self) -> list[int]:
+        """Of values [M-3]."""
+        size = self.sized(4)
+        if size % 2 or not 2 <= size <= 512:
+            raise ReadError("not 1 to 256 ranges")
+        return [self.uint() for _ in range(size)]
 
     def parameters(self) -> Parameters:
         """Those that are known [H-3, H-4, H-5]."""
@@ -174,11 +186,14 @@ def read_frame(body: bytes) -> tuple[int, tuple[Field, ...]]:
         if kind not in FRAMES:
             raise ReadError("an unknown kind")
         forms = FRAMES[kind].split()
-        if count < 1 + len(forms):
+        absent = max(0, 1 + len(forms) - count)
+        if any(not form.endswith("?") for form in forms[len(forms) - absent :]):
             raise ReadError("too few fields")
-        fields = tuple([reader.field(form) for form in forms])
-        for _ in range(reader.count(count - 1 - len(forms))):
+        fields = tuple([reader.field(form) for form in forms[: len(forms) - absent]])
+        for _ in range(reader.count(max(0, count - 1 - len(forms)))):
             reader.skip()
+        if forms[-1].endswith("?") and fields[-1] is False:  # what its absence means
+            fields = fields[:-1]
         reader.end()
     except ReadError as error:
         raise FrameError(str(error)) from None

@@ -15,7 +15,9 @@ from second_frames import (
     MAGIC,
     PING,
     PONG,
+    REDELIVERED,
     REJECT,
+    SETTLE,
     Cursor,
     Field,
     FrameCutter,
@@ -44,6 +46,8 @@ def encode(value: Field) -> bytes:
         return head(0, value)
     if isinstance(value, bytes):
         return head(2, len(value)) + value
+    if isinstance(value, list):
+        return head(4, len(value)) + b"".join(map(encode, value))
     if isinstance(value, str):
         return head(3, len(value.encode())) + value.encode()
     return head(5, len(value)) + b"".join(encode(name) + encode(number) for name, number in value.items())
@@ -62,16 +66,19 @@ class Channel:
     state: str
     window: int
     count: int | None
+    settles: bool = False
     values: int = 0  # of whole batches, sent or received
     size: int = 0  # payload bytes, sent or received
     settled: int = 0  # values that are acknowledged, or delivered
     value_limit: int = 0
     byte_limit: int = 0
     batches: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # values up to here, bytes up to here
-    queue: list[tuple[bytes, int]] = field(default_factory=list[tuple[bytes, int]])
+    queue: list[tuple[bytes, int, bool]] = field(default_factory=list[tuple[bytes, int, bool]])
     closing: tuple[int, str] | None = None
     part: bytes = b""  # of an unfinished batch
     part_count: int = 0
+    settled_ones: set[int] = field(default_factory=set[int])  # where values are settled one by one: which
+    again: tuple[int, int] | None = None  # REDELIVERED: the values of the next batch
 
     def bind(self, window: int, buffer: int) -> None:
         self.window = min(self.window, window)
@@ -82,6 +89,14 @@ class Channel:
         """The limits that follow from what has been delivered [A-3]."""
         limit = self.settled + self.window
         self.value_limit = limit if self.count is None else min(limit, self.count)
+        if self.settles:
+            whole, below, sizes = 0, 0, 0
+            for count, size in self.batches:
+                if self.settled_ones.issuperset(range(below, count)):
+                    whole += size - sizes
+                below, sizes = count, size
+            self.byte_limit = buffer + whole
+            return
         self.byte_limit = buffer + max([size for count, size in self.batches if count <= self.settled], default=0)
 
 
@@ -90,7 +105,9 @@ class Session:
 
     def __init__(self, exporter: bool, limits: Parameters) -> None:
         self.exporter, self.limits = exporter, limits
-        self.own = {name: limits.get(name, 0) for name in ("frame", "value", "buffer", "keepalive", "resume")}
+        self.own = {name: limits.get(name, 0) for name in ("frame", "value", "buffer", "keepalive", "resume")} | {
+            "settle": 1
+        }
         self.peer: Parameters | None = None
         self.cutter = FrameCutter(limits["frame"])
         self.channels: dict[int, Channel] = {}
@@ -157,15 +174,26 @@ class Session:
             REJECT: (("REQUESTED",), self.rejected),
             DATA: (("RECEIVING",), self.data),
             ACK: (("SENDING", "SENT"), self.acknowledged),
+            SETTLE: (("SENDING", "SENT"), self.settled),
+            REDELIVERED: (("RECEIVING",), self.redelivered),
             CLOSE: (("ASKED", "SENDING", "SENT", "RECEIVING"), self.closed),
         }
 
     def imported(
-        self, number: int, name: str, receives: bool, window: int, count: int | None, schema: bytes
+        self,
+        number: int,
+        name: str,
+        receives: bool,
+        window: int,
+        count: int | None,
+        schema: bytes,
+        settles: bool = False,
     ) -> list[Event]:
+        if settles and not receives:
+            raise FrameError("only who receives settles")
         if number != len(self.channels):
             raise FrameError("an id that is not the next")
-        channel = Channel(not receives, "ASKED", window, count)
+        channel = Channel(not receives, "ASKED", window, count, settles)
         is_full = sum(other.state != "CLOSED" for other in self.channels.values()) >= self.limits["channels"]
         self.channels[number] = channel
         if is_full:
@@ -201,16 +229,45 @@ class Session:
             raise FrameError("a value that is too large")
         if more:
             return {}
+        if channel.again not in (None, (channel.values, channel.part_count)):
+            raise FrameError("a batch that was announced otherwise")
+        channel.again = None
         whole, channel.part, channel.values = channel.part, b"", values
         channel.batches.append((values, channel.size))
         return {"event": "ValuesReceived", "payload": whole.hex(), "count": channel.part_count}
 
     def acknowledged(self, channel: Channel, fields: tuple[Field, ...]) -> Event:
         delivered, value_limit, byte_limit = cast("tuple[int, int, int]", fields)
+        if channel.settles and delivered:
+            raise FrameError("values are settled one by one")
         fresh = self.settle(channel, delivered)
         channel.value_limit = max(channel.value_limit, value_limit)
         channel.byte_limit = max(channel.byte_limit, byte_limit)
         return {"event": "Acknowledged", "count": fresh}
+
+    def settled(self, channel: Channel, fields: tuple[Field, ...]) -> Event:
+        ranges, outcome = cast("tuple[list[int], int]", fields)
+        told: list[int] = []
+        for first, count in zip(ranges[::2], ranges[1::2], strict=True):
+            if not channel.settles or not count or first + count > channel.values:
+                raise FrameError("values that cannot be settled")
+            told += range(first, first + count)
+        if len(set(told)) < len(told) or channel.settled_ones.intersection(told):
+            raise FrameError("a value that is settled twice")
+        channel.settled_ones.update(told)
+        channel.settled += len(told)
+        batches: list[list[object]] = []
+        for first, (end, _) in zip([0, *[end for end, _ in channel.batches]], channel.batches, strict=False):
+            if places := [number - first for number in sorted(told) if first <= number < end]:
+                batches.append([first, places])
+        return {"event": "Settled", "batches": batches, "accepted": not outcome}
+
+    def redelivered(self, channel: Channel, fields: tuple[Field, ...]) -> Event:
+        first, count = cast("tuple[int, int]", fields)
+        if not channel.settles or first != channel.values or not count or channel.part:
+            raise FrameError("other values than those that come next")
+        channel.again = first, count
+        return {"event": "RedeliveredNext"}
 
     def settle(self, channel: Channel, delivered: int) -> int:
         if delivered > channel.values:
@@ -229,6 +286,8 @@ class Session:
                 raise FrameError("a CLOSE that counts other values than have come")
             channel.part, channel.state = b"", "SETTLING"
         else:
+            if channel.settles and channel.state != "ASKED" and count != channel.settled:
+                raise FrameError("a last word that counts other values than are settled")
             fresh = self.settle(channel, count) if channel.state != "ASKED" else 0
             channel.state = "CLOSED"
         return {"event": "Closed", "code": code, "message": message, "count": fresh}
@@ -246,10 +305,25 @@ class Session:
     def buffer_of(self, channel: Channel) -> int:
         return self.own["buffer"] if channel.receives or self.peer is None else self.peer["buffer"]
 
-    def do_request(self, name: str, receives: bool, window: int, count: int | None, schema: bytes) -> None:
+    def do_request(
+        self, name: str, receives: bool, window: int, count: int | None, schema: bytes, *, settles: bool = False
+    ) -> None:
         number = len(self.channels)
-        self.channels[number] = Channel(receives, "REQUESTED", window, count)
-        self.out += frame(IMPORT, number, name, receives, window, count, schema)
+        self.channels[number] = Channel(receives, "REQUESTED", window, count, settles)
+        self.out += frame(IMPORT, number, name, receives, window, count, schema, *([True] if settles else []))
+
+    def do_settle(self, number: int, values: list[int], accepted: bool) -> None:
+        channel = self.channels[number]
+        channel.settled_ones.update(values)
+        channel.settled += len(values)
+        ranges: list[int] = []
+        for value in sorted(values):
+            if ranges and ranges[-2] + ranges[-1] == value:
+                ranges[-1] += 1
+            else:
+                ranges += [value, 1]
+        self.out += frame(SETTLE, number, ranges, int(not accepted))
+        self.do_acknowledge(number)
 
     def do_accept(self, number: int, window: int, schema: bytes) -> None:
         self.out += frame(ACCEPT, number, window, schema)
@@ -259,13 +333,14 @@ class Session:
         self.channels[number].state = "CLOSED"
         self.out += frame(REJECT, number, code, message)
 
-    def do_send(self, number: int, payload: bytes, count: int) -> None:
-        self.channels[number].queue.append((payload, count))
+    def do_send(self, number: int, payload: bytes, count: int, *, redelivered: bool = False) -> None:
+        self.channels[number].queue.append((payload, count, redelivered))
 
     def do_acknowledge(self, number: int) -> None:
         channel = self.channels[number]
         channel.grant(self.own["buffer"])
-        self.out += frame(ACK, number, channel.settled, channel.value_limit, channel.byte_limit)
+        told = 0 if channel.settles else channel.settled
+        self.out += frame(ACK, number, told, channel.value_limit, channel.byte_limit)
 
     def do_close(self, number: int, code: int, message: str) -> None:
         channel = self.channels[number]
@@ -283,11 +358,14 @@ class Session:
 
     def write_data(self) -> None:
         for number, channel in self.channels.items():
-            while channel.state == "SENDING" and channel.queue and self.may_send(channel, *channel.queue[0]):
-                payload, count = channel.queue.pop(0)
+            while channel.state == "SENDING" and channel.queue and self.may_send(channel, *channel.queue[0][:2]):
+                payload, count, again = channel.queue.pop(0)
+                if again:
+                    self.out += frame(REDELIVERED, number, channel.values, count)
                 self.out += frame(DATA, number, channel.values, False, payload)
                 channel.values += count
                 channel.size += len(payload)
+                channel.batches.append((channel.values, channel.size))
             if channel.state == "SENDING" and channel.closing and not channel.queue:
                 channel.state = "SENT"
                 self.out += frame(CLOSE, number, channel.values, *channel.closing)

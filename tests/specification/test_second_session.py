@@ -17,13 +17,17 @@ def command(session: Session, step: Vector) -> None:
     code, message = cast("int", step.get("code", 0)), str(step.get("message", ""))
     window, count = cast("int", step.get("window", 0)), cast("int | None", step.get("count"))
     if do == "request":
-        session.do_request(str(step["name"]), bool(step["receives"]), window, count, schema)
+        settles = bool(step.get("settles"))
+        session.do_request(str(step["name"]), bool(step["receives"]), window, count, schema, settles=settles)
     elif do == "accept":
         session.do_accept(number, window, schema)
     elif do == "reject":
         session.do_reject(number, code, message)
     elif do == "send":
-        session.do_send(number, bytes.fromhex(str(step["payload"])), count or 0)
+        payload = bytes.fromhex(str(step["payload"]))
+        session.do_send(number, payload, count or 0, redelivered=bool(step.get("redelivered")))
+    elif do == "settle":
+        session.do_settle(number, cast("list[int]", step["numbers"]), bool(step["accepted"]))
     elif do == "deliver":
         session.channels[number].settled += count or 0
     elif do == "acknowledge":

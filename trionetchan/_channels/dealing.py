@@ -4,6 +4,9 @@ The pump hands over what it has taken from the local end; from there a value is 
 with one peer until that has acknowledged it. What a peer had not acknowledged when it went waits again, in the order in
 which it was first taken, and is dealt before anything new.
 
+A peer whose program settles values one by one may reject some: those wait again, too. What comes back from such peers
+more than `max_redeliveries` times, rejected or unsettled, is dealt no more; so is what peers refuse as often.
+
 Values are encoded together, as many as make a good batch. Those that can't go so (no peer has room for the batch, or
 one of them does not fit) are encoded one by one, and go as peers have room for them.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import heapq
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import attrs
@@ -43,7 +46,7 @@ class _Value:
     head: bytes = attrs.field(order=False, default=b"")
     returned: bool = attrs.field(order=False, default=False)  # a peer has had it before
     in_doubt: bool = attrs.field(order=False, default=False)  # and may have delivered it
-    refusals: int = attrs.field(order=False, default=0)
+    returns: int = attrs.field(order=False, default=0)  # how often it was refused, or came back from who settles
 
     @property
     def size(self) -> int:
@@ -65,7 +68,7 @@ class _BatchOfWaiting(Batch):
 
 
 class Dealer(Generic[T]):
-    """The values of one channel from the pump's hands to the peers'. A `Delivery`: each value goes to one peer."""
+    """The values of one channel from the pump's hands to the peers'. A `Dealing`: each value goes to one peer."""
 
     def __init__(self, name: str, codec: Codec[T], limits: Limits) -> None:
         self.links = FewestFirst()
@@ -77,7 +80,9 @@ class Dealer(Generic[T]):
         self._name = name
         self._codec = codec
         self._max_value_size = limits.max_value_size
+        self._max_redeliveries = limits.max_redeliveries
         self._waiting: list[_Value] = []  # a heap
+        self._dead: list[_Value] = []
         self._again: dict[SendingLink, deque[tuple[int, int]]] = {}
         """Of what each peer has been dealt again: its count of values there, and the number of the value."""
         self._batch_count = RUN  # values that make a batch of about `BATCH_SIZE`, as far as the last one tells
@@ -98,7 +103,7 @@ class Dealer(Generic[T]):
         if link is None:
             return 0
         credit, window = link.credit, link.window
-        if credit < window // 4 and link.unacknowledged > window // 2:
+        if credit < window // 4 and link.unacknowledged > window // 2 and not link.settles:
             return 0
         return min(credit, self._batch_count, self._longest_run)
 
@@ -115,7 +120,7 @@ class Dealer(Generic[T]):
     # Values out
 
     def deal(self, taken: list[T]) -> None:
-        """As the port `Delivery` says."""
+        """As the port `Dealing` says."""
         self.deal_waiting()
         while taken:
             link = None if self._waiting else self.links.next()
@@ -191,6 +196,8 @@ class Dealer(Generic[T]):
         run = [heapq.heappop(waiting)]
         size = run[0].size + 9  # with the largest head of an array
         while waiting and len(run) < RUN and waiting[0].size <= limit:
+            if link.settles and waiting[0].returned is not run[0].returned:
+                break  # of a batch, the peer is told once whether it came back
             size += waiting[0].size
             if size > BATCH_SIZE or not link.fits(size, len(run) + 1):
                 break
@@ -204,7 +211,9 @@ class Dealer(Generic[T]):
         else:
             batch = _BatchOfWaiting(array_of([value.head + value.payload for value in run]), count, run=run)
         again = [(place, value.number) for place, value in enumerate(run, link.sent + 1) if value.returned]
-        if again:
+        if link.settles:
+            batch.redelivered = bool(again)
+        elif again:
             self._again.setdefault(link, deque()).extend(again)
         self._send(link, batch)
         self.redelivered += len(again)
@@ -221,7 +230,7 @@ class Dealer(Generic[T]):
         self.links.add(link)
 
     def acknowledged(self, link: SendingLink, count: int) -> list[int]:
-        """As the port `Delivery` says."""
+        """As the port `Dealing` says."""
         self.acknowledged_count += count
         self.unacknowledged -= count
         self.links.changed(link)
@@ -231,15 +240,50 @@ class Dealer(Generic[T]):
             numbers.append(again.popleft()[1])
         return numbers
 
+    def accepted(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]]) -> list[int]:
+        """As the port `Dealing` says."""
+        count = sum(len(places) for _, places in batches)
+        self.acknowledged_count += count
+        self.unacknowledged -= count
+        self.links.changed(link)
+        runs = [(batch.run, places) for batch, places in batches if isinstance(batch, _BatchOfWaiting)]
+        return [run[place].number for run, places in runs for place in places if run[place].returned]
+
+    def rejected(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]]) -> list[tuple[int, int]]:
+        """As the port `Dealing` says."""
+        places = [batch.first + place for batch, places in batches for place in places]
+        back = self._take_back(batches, counted=True)
+        self.links.changed(link)
+        return [(place, value.number) for place, value in zip(places, back, strict=True)]
+
     def detach(self, link: SendingLink) -> list[int]:
-        """As the port `Delivery` says."""
+        """As the port `Dealing` says."""
         self.links.remove(link)
         self._again.pop(link, None)
-        back = list(_unacknowledged_by(link))
+        batches = link.unacknowledged_batches()
+        return [value.number for value in self._take_back(batches, counted=link.settles, doubtful_below=link.written)]
+
+    def _take_back(
+        self, batches: Iterable[tuple[Batch, Sequence[int]]], *, counted: bool, doubtful_below: int = 0
+    ) -> list[_Value]:
+        """These values wait again; if that is `counted`, those that have come back too often do not.
+
+        Those of batches that begin below that count of values may have been delivered.
+        """
+        back: list[_Value] = []
+        for batch, places in batches:
+            for value in _values_of(batch, places):
+                value.in_doubt = value.in_doubt or batch.first < doubtful_below
+                back.append(value)
         self.unacknowledged -= len(back)
         for value in back:
-            heapq.heappush(self._waiting, value)
-        return [value.number for value in back]
+            value.returned = True
+            value.returns += counted
+            if counted and value.returns > self._max_redeliveries:
+                self._dead.append(value)
+            else:
+                heapq.heappush(self._waiting, value)
+        return back
 
     def undelivered(self) -> tuple[list[T], list[T]]:
         """What waits, as values: those that a peer may have delivered, and the others."""
@@ -250,27 +294,31 @@ class Dealer(Generic[T]):
         return doubtful, others
 
     def refused(self, number: int) -> int:
-        """A peer has refused this value, which waits. How many times that has happened."""
+        """As the port `Dealing` says."""
         (value,) = (value for value in self._waiting if value.number == number)
-        value.refusals += 1
-        return value.refusals
+        value.returns += 1
+        if value.returns > self._max_redeliveries:
+            self.drop(number)
+            self._dead.append(value)
+        return value.returns
+
+    def take_dead(self) -> list[tuple[int, bytes]]:
+        """As the port `Dealing` says."""
+        dead, self._dead = self._dead, []
+        return [(value.number, value.head + value.payload) for value in dead]
 
     def drop(self, number: int | None = None) -> list[int]:
-        """Forgets one value that waits, or all; the numbers of what is forgotten."""
+        """As the port `Dealing` says."""
         dropped = [value.number for value in self._waiting if number is None or value.number == number]
         self._waiting[:] = [value for value in self._waiting if number is not None and value.number != number]
         heapq.heapify(self._waiting)
         return dropped
 
 
-def _unacknowledged_by(link: SendingLink) -> Iterator[_Value]:
-    for batch, skip in link.unacknowledged_batches():
-        in_doubt = batch.first < link.written
-        if isinstance(batch, _NewBatch):
-            for number, payload in enumerate(batch.values(skip), batch.number + skip):
-                yield _Value(number, payload, returned=True, in_doubt=in_doubt)
-        elif isinstance(batch, _BatchOfWaiting):
-            for value in batch.run[skip:]:
-                value.returned = True
-                value.in_doubt = value.in_doubt or in_doubt
-                yield value
+def _values_of(batch: Batch, places: Sequence[int]) -> Iterator[_Value]:
+    if isinstance(batch, _NewBatch):
+        for place, payload in zip(places, batch.values(places), strict=True):
+            yield _Value(batch.number + place, payload)
+    elif isinstance(batch, _BatchOfWaiting):
+        for place in places:
+            yield batch.run[place]

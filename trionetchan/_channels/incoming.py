@@ -17,6 +17,7 @@ importer the same rule stands with one share, that of its exporter.
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 import math
 from collections.abc import Collection
@@ -29,6 +30,7 @@ from .._codec import Codec
 from .._errors import Code
 from .._ports import ChannelOwner, ReceivingLink
 from .._statistics import ChannelStatistics, Direction
+from .deliveries import Hand
 from .outlet import Outlet, Taken
 from .pacing import BATCH_DELAY
 from .shares import Shares
@@ -129,25 +131,31 @@ class Incoming(Generic[T]):
     def attach(self, link: ReceivingLink) -> None:
         """One more peer: it adopts a share that a crash has left, or gets a new one."""
         self._sources[link] = source = Source(link, self._shares.bind())
+        if link.settles:
+            source.hand = Hand(self.name, link, functools.partial(self._go_on, source))
         if link.exhausted:  # a counted import of no values
             self._release(source, Code.COUNT_REACHED)
 
-    def arrived(self, link: ReceivingLink, payload: bytes) -> None:
+    def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
         """As the port `ReceivingChannel` says."""
         self.counts.bytes_received += len(payload)
         source = self._sources.get(link)
         if self.ended or source is None or source.state is not SourceState.BOUND:
             return
-        self._backlog.add(source, payload)
+        self._backlog.add(source, payload, redelivered=redelivered)
         if not self._outlet.sending:
             self._deliver()
 
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
-        """As the port `ReceivingChannel` says. What has arrived is still delivered, unless the sender hung up."""
+        """As the port `ReceivingChannel` says.
+
+        What has arrived is still delivered, unless the sender hung up; or is lost, and could not hear what the program
+        says of each value.
+        """
         source = self._sources.get(link)
         if source is None:
             return
-        if code in (Code.HUNG_UP, Code.WITHDRAWN):
+        if code in (Code.HUNG_UP, Code.WITHDRAWN) or (code is None and source.hand is not None):
             source.end(SourceState.DISCARDED, code, message)
             self._backlog.discard(source, but_first=self._outlet.sending)
             if self._is_sending_of(source):
@@ -179,10 +187,10 @@ class Incoming(Generic[T]):
         undelivered = source.link.undelivered
         match source.state:
             case SourceState.DISCARDED:
-                if undelivered:
+                if undelivered and source.code is not None:
                     self._drop(undelivered, f"their sender hung up: {source.message}".removesuffix(": "))
                 self._release(source, source.code)
-            case SourceState.LEAVING | SourceState.LOST if not undelivered:
+            case SourceState.LEAVING | SourceState.LOST if not source.link.unsettled:
                 self._release(source, source.code)
             case SourceState.REFUSED if self._backlog.source is not source or not self._backlog.values:
                 self._release(source, Code.VALUE_REFUSED)
@@ -193,6 +201,8 @@ class Incoming(Generic[T]):
         """The last word to a peer, and what becomes of its share. `code`: how it ended, None for a lost one."""
         del self._sources[source.link]
         source.state = SourceState.CLOSED
+        if source.hand is not None:
+            source.hand.lose(_WHY_GONE.get(code, "the import has ended"))
         by_receiver = code in (Code.COUNT_REACHED, Code.VALUE_REFUSED)
         source.link.close(code if by_receiver and code else Code.FINISHED, source.message if by_receiver else "")
         if code in (Code.FINISHED, Code.COUNT_REACHED, Code.HUNG_UP):
@@ -235,6 +245,8 @@ class Incoming(Generic[T]):
         sources, self._sources = self._sources, {}
         for source in sources.values():
             self.counts.undelivered += source.link.undelivered
+            if source.hand is not None:
+                source.hand.close(_WHY_CLOSED.get(self._code, "the block was left"))
             if self._code is not None:
                 source.link.close(self._code, f"{self.name}: {_WORDS.get(self._code, '')}")
         # An end that nobody can read from any more can't be taken for a complete stream.
@@ -332,7 +344,10 @@ class Incoming(Generic[T]):
         source = self._backlog.source
         assert source is not None
         self.counts.received += delivered
-        exhausted = source.link.delivered(delivered, last=self._backlog.empty, waited=waited)
+        self._go_on(source, source.link.delivered(delivered, last=self._backlog.empty, waited=waited))
+
+    def _go_on(self, source: Source, exhausted: bool) -> None:
+        """Values of this peer are delivered, or settled; `exhausted`: as many as were to be."""
         if exhausted and source.state in (SourceState.BOUND, SourceState.LEAVING, SourceState.LOST):
             self._release(source, Code.COUNT_REACHED)
         elif source.state is not SourceState.BOUND:
@@ -358,3 +373,11 @@ _WORDS = {
     Code.RECEIVER_GONE: "the receiver is gone",
     Code.FINISHED: "the receiver has left",
 }
+
+# Why what the program has in its hands went back.
+_WHY_GONE = {
+    None: "the connection was lost",
+    Code.HUNG_UP: "the exporter hung up",
+    Code.VALUE_REFUSED: "a value does not fit",
+}
+_WHY_CLOSED: dict[Code | None, str] = {Code.HUNG_UP: "it was hung up"}

@@ -23,16 +23,18 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 import trio
 
+from .._batch import Batch
 from .._codec import Codec
 from .._errors import Code, NetchanError
 from .._limits import Limits
 from .._ports import ChannelOwner, SendingLink
 from .._statistics import ChannelStatistics, Direction
+from .dead_letters import DeadLetters
 from .dealing import Dealer
 from .intake import Intake
 from .waits import Waits
@@ -68,6 +70,7 @@ class Outgoing(Generic[T]):
         count: int | None = None,
         limits: Limits,
         owner: ChannelOwner[Outgoing[Any]],
+        dead_letters: DeadLetters[T] | None = None,
     ) -> None:
         self.name = name
         self.codec = codec
@@ -81,6 +84,10 @@ class Outgoing(Generic[T]):
         self._waits = Waits(name)
         self._owner = owner
         self._max_redeliveries = limits.max_redeliveries
+        self._dead_letters = dead_letters
+        if dead_letters is not None:
+            dead_letters.failed = owner.failed
+            dead_letters.dropped = lambda count, why: self._drop((), why, more=count, by_peer=True)
         self._attention = trio.CancelScope()
         self._progressed = trio.lowlevel.ParkingLot()
 
@@ -143,6 +150,7 @@ class Outgoing(Generic[T]):
                 self.closed.set()
                 self._progressed.unpark_all()
         self._look()
+        self._look_at_dead_letters()
 
     @property
     def _pump_is_done(self) -> bool:
@@ -199,32 +207,61 @@ class Outgoing(Generic[T]):
         """As the port `SendingChannel` says."""
         numbers = self._dealer.detach(link)
         self._waits.came_back(link, numbers, lost=code is None and not self.ended)
-        if self.ended:
-            self._drop(self._dealer.drop(), self._why)
-        elif code is Code.VALUE_REFUSED and numbers:
+        if code is Code.VALUE_REFUSED and numbers and not link.settles:
             times = self._dealer.refused(numbers[0])
             if times > self._max_redeliveries:
                 logger.error("channel %r: %s; the value was refused %d times", self.name, message, times)
-                self._drop(self._dealer.drop(numbers[0]), "it was refused too often", by_peer=True)
+        self._look_at_returned()
         self._owner.peer_left(self, code, message)
         self._progress()
+
+    def settled(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]], *, accepted: bool) -> None:
+        """As the port `SendingChannel` says."""
+        if accepted:
+            self._waits.acknowledged(link, self._dealer.accepted(link, batches))
+        else:
+            self._waits.rejected(link, self._dealer.rejected(link, batches))
+            self._look_at_returned()
+        self._progress()
+
+    def _look_at_returned(self) -> None:
+        """Values came back: what becomes of those that are not dealt again."""
+        dead = self._dealer.take_dead()
+        numbers = [number for number, _ in dead]
+        if self.ended:
+            self._drop([*numbers, *self._dealer.drop()], self._why)
+        elif dead and self._dead_letters is not None:
+            self._waits.buried(numbers)
+            self._dead_letters.add(payload for _, payload in dead)
+        elif dead:
+            logger.error("channel %r: %d values came back too often", self.name, len(dead))
+            self._drop(numbers, "they came back too often", by_peer=True)
+
+    def _look_at_dead_letters(self) -> None:
+        """There will be no more of them once the channel is over."""
+        if self._dead_letters is not None and (self.ended or (self.closed.is_set() and self.complete)):
+            self._dead_letters.finish()
 
     def _progress(self) -> None:
         """Something has changed for the better: credit, or values that came back."""
         self._dealer.deal_waiting()
         self._progressed.unpark_all()
         self._tell_end()
+        self._look_at_dead_letters()
         if self._waits.draining and self._nothing_taken:
             self._waits.look_again()
 
     def _tell_end(self) -> None:
-        """A peer is told the end only when no other can bring anything back any more."""
+        """A peer is told the end only when no other can bring anything back any more.
+
+        One whose program settles each value could bring back what it has itself, and would be told too early.
+        """
         if self._intake.finished and self._state is _State.OPEN:
             self._state = _State.FINISHED
         dealer = self._dealer
         if self._state is _State.FINISHED and not (dealer.waiting or self._intake.taken):
             for link in list(dealer.links):
-                if not link.closing and dealer.unacknowledged == link.unacknowledged:
+                if not link.closing and dealer.unacknowledged == (0 if link.settles else link.unacknowledged):
                     link.close(Code.FINISHED)
 
     # Ending
@@ -246,6 +283,7 @@ class Outgoing(Generic[T]):
             self._progressed.unpark_all()
             self._waits.look_again()
             self._attention.cancel()
+            self._look_at_dead_letters()
 
     def take_undelivered(self) -> tuple[list[T], list[T]]:
         """The values that no peer has acknowledged, oldest first: those that one may have delivered, and the others."""
@@ -343,5 +381,6 @@ class Outgoing(Generic[T]):
             waiting=self.waiting,
             redelivered=dealer.redelivered,
             dropped=self.dropped,
+            dead_letters=0 if self._dead_letters is None else self._dead_letters.count,
             bytes_sent=dealer.bytes_sent,
         )

@@ -13,7 +13,7 @@ A source that was REFUSED stays so when its connection is lost, and one that is 
 from __future__ import annotations
 
 import enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
@@ -21,6 +21,7 @@ from .._batch import array_of, split_batch
 from .._codec import Codec
 from .._errors import Code, ProtocolError, UnfitValue
 from .._ports import ReceivingLink
+from .deliveries import Hand
 from .shares import Share
 
 __all__ = ["Backlog", "Source", "SourceState"]
@@ -45,6 +46,8 @@ class Source:
 
     link: ReceivingLink
     share: Share
+    hand: Hand | None = None
+    """What the program holds of its values, if it settles them by itself."""
     state: SourceState = SourceState.BOUND
     code: Code | None = None
     """How it ended; None for a lost one."""
@@ -65,16 +68,16 @@ class Backlog(Generic[T]):
         """Decoded, the next one last."""
         self._name = name
         self._codec = codec
-        self._batches: list[tuple[Source, bytes]] = []
+        self._batches: list[tuple[Source, bytes, bool]] = []
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left to deliver."""
         return not self.values and not self._batches
 
-    def add(self, source: Source, payload: bytes) -> None:
+    def add(self, source: Source, payload: bytes, *, redelivered: bool = False) -> None:
         """A batch has arrived."""
-        self._batches.append((source, payload))
+        self._batches.append((source, payload, redelivered))
 
     def decode_next(self) -> bool:
         """Decodes the next batch, if `values` is empty. Whether there are values.
@@ -82,11 +85,13 @@ class Backlog(Generic[T]):
         It stops at a source of which the next value does not fit; that is REFUSED then, and has nothing left.
         """
         while self._batches and not self.values:
-            self.source, payload = self._batches.pop(0)
+            self.source, payload, redelivered = self._batches.pop(0)
             try:
                 self.values = self._codec.decode(payload)
             except UnfitValue:
                 self._decode_one_by_one(self.source, payload)
+            if self.source.hand is not None:
+                self.values = cast("list[Any]", self.source.hand.wrap(self.values, redelivered=redelivered))
             self.values.reverse()
             if not self.values and self.source.state is SourceState.REFUSED:
                 return False

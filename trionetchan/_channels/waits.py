@@ -112,22 +112,35 @@ class Waits:
     def acknowledged(self, link: SendingLink, numbers: Iterable[int]) -> None:
         """A peer has acknowledged values, and those with these numbers, which had come back before."""
         for sync in self._syncs:
-            if sync.targets.get(link, math.inf) <= link.acknowledged:
+            if link in sync.targets and not link.unacknowledged_below(sync.targets[link]):
                 del sync.targets[link]
                 sync.changed.set()
             if sync.numbers:
                 sync.numbers.difference_update(numbers)
                 sync.changed.set()
 
+    def rejected(self, link: SendingLink, values: Sequence[tuple[int, int]]) -> None:
+        """A peer's program has rejected values, each with a number on the link and one of its own; they wait again."""
+        for sync in self._syncs:
+            target = sync.targets.get(link, 0)
+            sync.numbers.update(number for place, number in values if place < target)
+        self.acknowledged(link, ())
+
     def came_back(self, link: SendingLink, numbers: Sequence[int], *, lost: bool) -> None:
         """A peer is gone, and these values of it are not acknowledged, oldest first. `lost`: with its connection."""
         for sync in self._syncs:
             target = sync.targets.pop(link, 0)
-            covered = numbers[: max(0, target - link.acknowledged)]
+            covered = numbers[: link.unacknowledged_below(target)]
             if lost:
                 sync.lost = sync.lost or bool(covered)
             else:
                 sync.numbers.update(covered)
+            sync.changed.set()
+
+    def buried(self, numbers: Iterable[int]) -> None:
+        """Values with these numbers have gone where dead letters go."""
+        for sync in self._syncs:
+            sync.numbers.difference_update(numbers)
             sync.changed.set()
 
     def drop(self, count: int, numbers: Iterable[int] = (), *, by_peer: bool = False) -> None:

@@ -31,7 +31,8 @@ import attrs
 import trio
 
 from .._exporter import Exporter, open_exporter
-from .._importer import Importer, open_tcp_importer
+from .._importer import Delivery, Importer, open_tcp_importer
+from .._limits import Limits
 from .texts import Bundle, Piece, TextFile, bundles, candidates, count_words, look_at
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
 LARGEST_JOB = 256 * 2**10  # bytes of text: some milliseconds of counting
 SMALLEST_JOB = 4 * 2**10
 JOBS_PER_WORKER = 16  # at least, if there is text enough: so that no worker has a job long after the others are idle
+JOBS_AHEAD = 4  # that a worker has: of some the results are on their way, and one is there when another is done
 FILES_AT_ONCE = 256
 WORKER = (sys.executable, "-m", "trionetchan", "demo-worker")
 
@@ -91,17 +93,28 @@ class Result:
 
 async def run_worker(port: int) -> None:
     """Connects to the demo at this port of the loopback interface, and works until it has no more jobs."""
-    async with open_tcp_importer("127.0.0.1", port) as importer:
+    # On this machine no connection breaks for long; and a killed worker's jobs wait so long for it.
+    async with open_tcp_importer("127.0.0.1", port, limits=Limits(resume_timeout=1)) as importer:
         await work(importer)
 
 
 async def work(importer: Importer) -> None:
-    """Takes jobs and sends results until there are no more jobs."""
+    """Takes jobs and sends results until there are no more jobs.
+
+    A job is acknowledged when its result has arrived: until then the exporter keeps it, for another worker.
+    """
     results = await importer.open_send_channel("results", Result)
-    jobs = await importer.open_receive_channel("jobs", Job, window=4)
-    async with results:
+    jobs = await importer.open_receive_channel("jobs", Job, window=JOBS_AHEAD, acknowledge="manual")
+    async with results, trio.open_nursery() as nursery:
         async for job in jobs:
-            await results.send(Result(job=job.number, worker=os.getpid(), words=_count(job.pieces)))
+            words = _count(job.value.pieces)
+            await results.send(Result(job=job.value.number, worker=os.getpid(), words=words))
+            nursery.start_soon(_acknowledge, job, importer)
+
+
+async def _acknowledge(job: Delivery[Job], importer: Importer) -> None:
+    await importer.drain("results")
+    await job.ack()
 
 
 def _count(pieces: Bundle) -> dict[str, int]:
@@ -149,18 +162,15 @@ class Count:
     """What each worker, by process id, has done."""
     seconds: float = 0.0
     """From the first job that a worker was there for to the last result."""
-    reissued: int = 0
-    """Jobs that were issued again."""
     lost: int = 0
     """Workers that are gone."""
     complete: bool = False
     """Each job has its result."""
     _open: dict[int, Job] = attrs.field(factory=dict[int, Job])
     _began: float | None = None
-    _changed: trio.Event = attrs.field(factory=trio.Event)
 
     async def issue(self, exporter: Exporter, jobs: trio.MemorySendChannel[Job], texts: Iterator[Bundle]) -> None:
-        """Sends a job for each bundle of text, and returns when all have their results; closes `jobs` then."""
+        """Sends a job for each bundle of text, closes `jobs`, and returns when all have their results."""
         async with jobs:
             for number in itertools.count():
                 bundle = await _next(texts)
@@ -170,31 +180,18 @@ class Count:
                 await jobs.send(job)
                 if self._began is None:
                     self._began = trio.current_time()
-            lost = 0
-            while self._open:
-                await exporter.drain("jobs")  # from here on each open job is, or was, in the hands of a worker
-                if self.lost > lost:
-                    lost = self.lost
-                    await self._issue_again(jobs)
-                elif self._open:
-                    await self._changed.wait()
-            self.complete = True
-
-    async def _issue_again(self, jobs: trio.MemorySendChannel[Job]) -> None:
-        # Which of them the lost worker had nobody can tell; a few are done twice, and the second result is ignored.
-        again = list(self._open.values())
-        if again:
-            self.reissued += len(again)
-            self.display.say(f"{_number(len(again), 'job')} without a result issued again")
-        for job in again:
-            await jobs.send(job)
+        await exporter.drain("jobs")  # a worker acknowledges a job when its result has arrived here
+        self.complete = True
+        redelivered = exporter.statistics().channels["jobs"].redelivered
+        if redelivered:
+            self.display.say(f"{_number(redelivered, 'job')} of workers that are gone went to others")
 
     async def collect(self, results: trio.MemoryReceiveChannel[Result]) -> None:
         """Adds up the results, until their channel ends."""
         async for result in results:
             job = self._open.pop(result.job, None)
             if job is None:
-                continue  # done twice
+                continue  # done twice: a worker was killed between its result and its acknowledgement
             self.words.update(result.words)
             share = self.shares.setdefault(result.worker, Share())
             share.files.update(result.words)
@@ -204,17 +201,10 @@ class Count:
             if self._began is not None:
                 self.seconds = trio.current_time() - self._began
             self.display.advance(job.size)
-            if not self._open:
-                self._wake()
 
     def worker_lost(self) -> None:
         """A worker is gone, perhaps with jobs in its hands."""
         self.lost += 1
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
 
 async def _next(texts: Iterator[Bundle]) -> Bundle | None:
@@ -238,7 +228,8 @@ async def count_with_workers(files: Sequence[TextFile], workers: int, display: D
 
 
 async def _count_with_workers(files: Sequence[TextFile], workers: int, count: Count) -> None:
-    async with open_exporter() as exporter:
+    # However many workers die with a job in their hands, it goes to the next.
+    async with open_exporter(limits=Limits(max_redeliveries=workers)) as exporter:
         jobs = exporter.open_send_channel("jobs", Job)
         # importers=None: a worker that is killed never finishes its results, so their end must not wait for it.
         results = exporter.open_receive_channel("results", Result, importers=None)
@@ -255,7 +246,7 @@ async def _count_with_workers(files: Sequence[TextFile], workers: int, count: Co
                 await count.issue(exporter, jobs, bundles(files, _size_of_jobs(files, workers), left_out))
             for line in left_out:
                 count.display.say(line)
-            # The jobs have ended, so the workers have too, and there is nothing more to collect.
+            # All jobs are done, so the workers have ended, and there is nothing more to collect.
             exporter.hangup("results")
             nursery.cancel_scope.cancel()
 

@@ -51,6 +51,10 @@ class Sessions(Protocol):
         """The session that is asked for, if that is proved."""
         ...
 
+    def went_on(self) -> None:
+        """A session is resumed."""
+        ...
+
 
 class Connection:
     """One peer over one stream. `run` it; the peer binds channels meanwhile, and has `flush` write what it says.
@@ -69,6 +73,8 @@ class Connection:
         sessions: Sessions | None = None,
     ) -> None:
         self.peer = peer
+        self.fenced = False
+        """Whether another connection has taken over."""
         nonce = secrets.token_bytes(NONCE_SIZE) if sessions is not None or peer.key is not None else None
         self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=resumes)
         self._sessions = sessions
@@ -81,7 +87,8 @@ class Connection:
         self._scope = trio.CancelScope(shield=True)
         self._greeted = trio.Event()
         self._over = trio.Event()
-        self._pings: dict[int, Instant] = {0: now()}  # when they were sent; 0 is the hello
+        self._began = now()
+        self._pings: dict[int, Instant] = {}  # when those were sent that keep the lease
         self._unsent: list[Piece] = []  # the rest of a write that the socket did not take whole
         self._writer_waits = False  # the writer has nothing to do
         self._reading = False  # flushing is deferred while one chunk is processed
@@ -115,6 +122,7 @@ class Connection:
 
     def fence(self) -> None:
         """Nothing more is read or written: another connection carries the session."""
+        self.fenced = True
         self._wire.abandon()
         self._scope.cancel()
 
@@ -259,7 +267,7 @@ class Connection:
         self.peer.key = self._wire.key
         if self.peer.key is not None:
             if self._sessions is None:
-                self.peer.renew_lease(self._pings[0])
+                self.peer.renew_lease(self._began)
             else:
                 self.peer.identity = self._transport.identity
                 if not self._sessions.add(self.peer):
@@ -267,12 +275,14 @@ class Connection:
                     self.leave(Code.PROTOCOL_ERROR, "expected an id for the session that is its own, got one in use")
                     self.peer.lose(ProtocolError("expected an id for the session that is its own, got one in use"))
         self._greeted.set()
+        self.peer.greeted.set()
 
     def _resume(self, request: ResumeRequested) -> None:
         """An importer wants this stream to carry its session. The proof first; then the old stream ends."""
         peer = None if self._sessions is None else self._sessions.find(request, self._transport.identity)
         if peer is None or peer.key is None:
-            self.leave(Code.SESSION_LOST, "expected a session that can be resumed, got one that is not here")
+            self._wire.refuse("expected a session that can be resumed, got one that is not here")
+            self.leave()
             return
         self.peer.disconnect(self, None)
         self.peer = peer
@@ -283,8 +293,11 @@ class Connection:
         """The session goes on where it was."""
         if self._sessions is None:
             self.peer.connect(self)
-            self.peer.renew_lease(self._pings[0])
+            self.peer.renew_lease(self._began)
+        else:
+            self._sessions.went_on()
         self._greeted.set()
+        self.peer.greeted.set()
 
     # Keepalive
 

@@ -8,17 +8,18 @@ and a task that was cancelled in between leaves nothing behind.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from .._batch import Batch
 from .._errors import Code
 from .._ports import ReceivingChannel, ReceivingLink, SendingChannel, SendingLink
 from .._protocol.session import Session
+from .._protocol.settling import SettledReceiveWindow
 from .._protocol.window import ReceiveWindow
 from .lease import Lease
 
-__all__ = ["Link", "ReceiveLink", "SendLink"]
+__all__ = ["Link", "ReceiveLink", "SendLink", "SettledReceiveLink"]
 
 
 class PeerOfLinks(Protocol):
@@ -31,6 +32,7 @@ class PeerOfLinks(Protocol):
 
     def send(self, channel_id: int, batch: Batch) -> None: ...
     def acknowledge(self, channel_id: int, window: ReceiveWindow, *, last: bool) -> None: ...
+    def settle(self, channel_id: int, window: ReceiveWindow, number: int, *, accepted: bool) -> None: ...
     def close(self, channel_id: int, code: Code, message: str = "") -> None: ...
     def unbind(self, channel_id: int) -> None: ...
 
@@ -44,11 +46,14 @@ class _NoChannelYet:
     def acknowledged(self, link: SendingLink, count: int) -> None:
         self._kept.append(lambda channel: channel.acknowledged(link, count))
 
+    def settled(self, link: SendingLink, batches: Sequence[tuple[Batch, list[int]]], *, accepted: bool) -> None:
+        self._kept.append(lambda channel: channel.settled(link, batches, accepted=accepted))
+
     def link_closed(self, link: SendingLink, code: Code | None, message: str) -> None:
         self._kept.append(lambda channel: channel.link_closed(link, code, message))
 
-    def arrived(self, link: ReceivingLink, payload: bytes) -> None:
-        self._kept.append(lambda channel: channel.arrived(link, payload))
+    def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
+        self._kept.append(lambda channel: channel.arrived(link, payload, redelivered=redelivered))
 
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
         self._kept.append(lambda channel: channel.sender_left(link, code, message))
@@ -70,6 +75,7 @@ class SendLink:
         self._peer = peer
         self._window = peer.session.sender(channel_id)
         self.window = self._window.window
+        self.settles = self._window.settles
         self.max_value_size = peer.session.max_value_size
         self._refusal: tuple[Code, str] | None = None  # why this side gave the peer up
         self._early = _NoChannelYet()
@@ -108,7 +114,10 @@ class SendLink:
     def send(self, batch: Batch) -> None:
         self._peer.send(self.id, batch)
 
-    def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
+    def unacknowledged_below(self, number: int) -> int:
+        return self._window.unacknowledged_below(number)
+
+    def unacknowledged_batches(self) -> Iterator[tuple[Batch, Sequence[int]]]:
         return self._window.unacknowledged_batches()
 
     def close(self, code: Code, message: str = "") -> None:
@@ -123,6 +132,9 @@ class SendLink:
     def on_acknowledged(self, count: int) -> None:
         self._channel.acknowledged(self, count)
 
+    def on_settled(self, batches: Sequence[tuple[Batch, list[int]]], *, accepted: bool) -> None:
+        self._channel.settled(self, batches, accepted=accepted)
+
     def on_closed(self, code: Code, message: str, count: int) -> None:
         self.closing = True
         self._peer.unbind(self.id)
@@ -136,6 +148,8 @@ class SendLink:
 
 class ReceiveLink:
     """One peer that sends into an incoming channel."""
+
+    settles = False
 
     def __init__(self, peer: PeerOfLinks, channel_id: int) -> None:
         self.id = channel_id
@@ -160,6 +174,10 @@ class ReceiveLink:
         return self._window.received - self._window.delivered
 
     @property
+    def unsettled(self) -> int:
+        return self._window.received - self._window.delivered
+
+    @property
     def exhausted(self) -> bool:
         return self._window.exhausted
 
@@ -181,6 +199,9 @@ class ReceiveLink:
             self._peer.acknowledge(self.id, window, last=last)
         return window.count is not None and window.exhausted
 
+    def settle(self, number: int, *, accepted: bool) -> bool:
+        raise AssertionError(f"value {number} of a channel that does not settle: {accepted=}")
+
     def close(self, code: Code, message: str = "") -> None:
         self._peer.unbind(self.id)
         self._peer.close(self.id, code, message)
@@ -198,6 +219,40 @@ class ReceiveLink:
 
     def on_lost(self) -> None:
         self._channel.sender_left(self, None, "the connection was lost")
+
+
+class SettledReceiveLink(ReceiveLink):
+    """One peer that sends into an incoming channel, and is told what the program says of each value."""
+
+    settles = True
+    _window: SettledReceiveWindow
+
+    def __init__(self, peer: PeerOfLinks, channel_id: int) -> None:
+        super().__init__(peer, channel_id)
+        self._redelivered = False  # the next batch
+
+    def attach(self, channel: ReceivingChannel, *, unbuffered: bool) -> None:
+        super().attach(channel, unbuffered=False)  # the program's own word is what counts
+
+    @property
+    def undelivered(self) -> int:
+        return self._window.received - self._window.handed
+
+    def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
+        self._window.handed += count
+        return False
+
+    def settle(self, number: int, *, accepted: bool) -> bool:
+        self._peer.settle(self.id, self._window, number, accepted=accepted)
+        return self._window.exhausted
+
+    def on_redelivered(self) -> None:
+        """The next batch brings what came back from some importer."""
+        self._redelivered = True
+
+    def on_values(self, payload: bytes) -> None:
+        redelivered, self._redelivered = self._redelivered, False
+        self._channel.arrived(self, payload, redelivered=redelivered)
 
 
 Link = SendLink | ReceiveLink

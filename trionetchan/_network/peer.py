@@ -23,13 +23,23 @@ import trio
 from .._batch import Batch
 from .._errors import Code, NetchanError, SessionLostError
 from .._limits import Limits
-from .._protocol.events import Accepted, Acknowledged, Closed, Event, ImportRequested, Rejected, ValuesReceived
+from .._protocol.events import (
+    Accepted,
+    Acknowledged,
+    Closed,
+    Event,
+    ImportRequested,
+    RedeliveredNext,
+    Rejected,
+    Settled,
+    ValuesReceived,
+)
 from .._protocol.resuming import ID_SIZE, SECRET_SIZE, SessionKey
 from .._protocol.session import Role, Session
 from .._protocol.window import ReceiveWindow
 from .acknowledging import Acknowledger
 from .lease import Instant, Lease
-from .links import Link, ReceiveLink, SendLink
+from .links import Link, ReceiveLink, SendLink, SettledReceiveLink
 
 __all__ = ["Answer", "Peer", "PeerOwner", "Request", "new_key"]
 
@@ -99,6 +109,8 @@ class Peer:
     def __init__(self, role: Role, limits: Limits, owner: PeerOwner, key: SessionKey | None = None) -> None:
         self.session = Session(role, limits)
         self.acknowledger = Acknowledger(self.session)
+        self.greeted = trio.Event()
+        """The peer has said hello; or it is lost, and never will."""
         self.key = key
         """What resumes the session; None: it ends with its stream."""
         self.identity = b""
@@ -164,9 +176,13 @@ class Peer:
 
     # Binding
 
-    def request(self, name: str, *, receives: bool, window: int, count: int | None, schema: bytes) -> Request:
+    def request(
+        self, name: str, *, receives: bool, window: int, count: int | None, schema: bytes, settles: bool = False
+    ) -> Request:
         """Asks the exporter to bind a name."""
-        channel_id = self.session.request(name, receives=receives, window=window, count=count, schema=schema)
+        channel_id = self.session.request(
+            name, receives=receives, window=window, count=count, schema=schema, settles=settles
+        )
         self._requests[channel_id] = request = Request(channel_id, receives)
         self.flush()
         return request
@@ -192,7 +208,13 @@ class Peer:
         self.session.reject(request.channel, code, message)
 
     def _bind(self, channel_id: int, *, sends: bool) -> Link:
-        link = SendLink(self, channel_id) if sends else ReceiveLink(self, channel_id)
+        link: Link
+        if sends:
+            link = SendLink(self, channel_id)
+        elif self.session.receiver(channel_id).settles:
+            link = SettledReceiveLink(self, channel_id)
+        else:
+            link = ReceiveLink(self, channel_id)
         self._links[channel_id] = link
         return link
 
@@ -212,6 +234,12 @@ class Peer:
         """Tells what was delivered on a channel, in time: see `Acknowledger.delivered`."""
         if not self.lost and self.acknowledger.delivered(channel_id, window, last=last):
             self.flush()
+
+    def settle(self, channel_id: int, window: ReceiveWindow, number: int, *, accepted: bool) -> None:
+        """Tells what the program says of a value, in time."""
+        if not self.lost:
+            self.session.settle(channel_id, number, accepted=accepted)
+            self.acknowledge(channel_id, window, last=True)
 
     def close(self, channel_id: int, code: Code, message: str = "") -> None:
         """Closes this side of a channel."""
@@ -246,6 +274,14 @@ class Peer:
                 link = self._links.get(channel_id)
                 if link is not None:
                     link.on_closed(code, message, count)
+            case Settled(channel_id, batches, accepted):
+                link = self._links.get(channel_id)
+                if link is not None:
+                    cast("SendLink", link).on_settled(batches, accepted=accepted)
+            case RedeliveredNext(channel_id):
+                link = self._links.get(channel_id)
+                if link is not None:
+                    cast("SettledReceiveLink", link).on_redelivered()
             case ImportRequested():
                 self._owner.import_requested(self, event)
             case Accepted(channel_id, schema):
@@ -279,6 +315,7 @@ class Peer:
             return
         self.failure = failure
         self._enter(PeerState.LOST)
+        self.greeted.set()
         for request in self._requests.values():
             request.answered.set()
         links, self._links = self._links, {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import attrs
 
+from .._batch import Batch
 from .._errors import Code
 from .resuming import Nonces
 
@@ -18,9 +19,11 @@ __all__ = [
     "Greeted",
     "ImportRequested",
     "PeerLeft",
+    "RedeliveredNext",
     "Rejected",
     "ResumeRequested",
     "SessionResumed",
+    "Settled",
     "ValuesReceived",
     "Violated",
 ]
@@ -84,11 +87,27 @@ class ValuesReceived:
 
 
 @attrs.define
+class RedeliveredNext:
+    """The values of the next batch came back from some importer before."""
+
+    channel: int
+
+
+@attrs.define
 class Acknowledged:
     """The receiver has delivered `count` values more, or granted more credit."""
 
     channel: int
     count: int
+
+
+@attrs.define
+class Settled:
+    """The receiver's program has accepted or rejected values: of each batch, those in these places."""
+
+    channel: int
+    batches: list[tuple[Batch, list[int]]]
+    accepted: bool
 
 
 @attrs.define
@@ -128,7 +147,9 @@ Event = (
     | Accepted
     | Rejected
     | ValuesReceived
+    | RedeliveredNext
     | Acknowledged
+    | Settled
     | Closed
     | PeerLeft
     | Violated

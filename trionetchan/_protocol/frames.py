@@ -23,6 +23,7 @@ __all__ = [
     "DATA_OVERHEAD",
     "MAGIC",
     "MAX_COUNT",
+    "MAX_RANGES",
     "VERSION",
     "Accept",
     "Ack",
@@ -37,10 +38,12 @@ __all__ = [
     "Ping",
     "Pong",
     "Position",
+    "Redelivered",
     "Reject",
     "Resume",
     "Resumed",
     "Seen",
+    "Settle",
     "data_head",
     "decode",
     "encode",
@@ -54,6 +57,7 @@ MAX_MESSAGE = 2**10  # characters
 MAX_COUNT = 2**62  # of any integer on the wire: sums of two stay below 2^63 in any language
 FRAGMENT = 16 * 2**10  # bytes of an incomplete DATA frame that are passed on at once
 DATA_OVERHEAD = 64  # no DATA frame has more bytes than this besides its payload
+MAX_RANGES = 256  # of value numbers, in one SETTLE
 
 _NO_NAME_CHARACTERS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 
@@ -203,11 +207,40 @@ def _write_parameters(value: Parameters) -> bytes:
 
 
 _PARAMETER_READERS: dict[str, Reader] = {
-    **dict.fromkeys(("frame", "value", "buffer", "keepalive", "resume"), _read_uint),
+    **dict.fromkeys(("frame", "value", "buffer", "keepalive", "resume", "settle"), _read_uint),
     "nonce": _bytes_of(NONCE_SIZE)[0],
     "session": _bytes_of(ID_SIZE)[0],
     "secret": _bytes_of(SECRET_SIZE)[0],
 }
+
+
+def _read_ranges(data: Buffer, position: int) -> tuple[tuple[int, ...], int]:
+    """Value numbers: `first, count, first, count, …`."""
+    major, size, position = read_head(data, position)
+    if major != ARRAY or size % 2 or not 2 <= size <= 2 * MAX_RANGES:
+        expected = f"an array of 1 to {MAX_RANGES} ranges, two integers each"
+        raise ProtocolError(f"expected {expected}, got major type {major}, length {size}")
+    numbers: list[int] = []
+    for _ in range(size):
+        number, position = _read_uint(data, position)
+        numbers.append(number)
+    return tuple(numbers), position
+
+
+def _write_ranges(value: tuple[int, ...]) -> bytes:
+    return head(ARRAY, len(value)) + b"".join(map(_write_uint, value))
+
+
+def _read_outcome(data: Buffer, position: int) -> tuple[bool, int]:
+    value, end = _read_uint(data, position)
+    if value > 1:
+        raise ProtocolError(f"expected an outcome, 0 (accepted) or 1 (rejected), got {value}")
+    return not value, end
+
+
+def _write_outcome(accepted: bool) -> bytes:
+    return b"\x00" if accepted else b"\x01"
+
 
 _UINT = (_read_uint, _write_uint)
 _UINT_OR_NULL = (_read_uint_or_null, _write_uint_or_null)
@@ -218,6 +251,8 @@ _NAME = (_read_name, _write_text)
 _MESSAGE = (_read_message, _write_message)
 _CODE = (_read_code, _write_uint)
 _PARAMETERS = (_read_parameters, _write_parameters)
+_RANGES = (_read_ranges, _write_ranges)
+_OUTCOME = (_read_outcome, _write_outcome)
 
 
 class Frame:
@@ -230,6 +265,9 @@ class Frame:
     __match_args__: ClassVar[tuple[str, ...]]
     KIND: ClassVar[int]
     FIELDS: ClassVar[tuple[tuple[Reader, Writer], ...]]
+    OPTIONAL: ClassVar[tuple[object, ...]] = ()
+    """What the last fields are where they are absent: the defaults of the class. Such a field is only written if it, or
+    one behind it, differs."""
 
 
 @attrs.define
@@ -244,16 +282,21 @@ class Hello(Frame):
 
 @attrs.define
 class Import(Frame):
-    """An importer binds a name. `receives`: the importer is the receiver. `count`: values in all, or null."""
+    """An importer binds a name. `receives`: the importer is the receiver. `count`: values in all, or null.
+
+    `settles`: it settles values one by one, with SETTLE. Only for a peer that has announced that it knows this.
+    """
 
     KIND = 1
-    FIELDS = (_UINT, _NAME, _FLAG, _UINT, _UINT_OR_NULL, _SCHEMA)
+    FIELDS = (_UINT, _NAME, _FLAG, _UINT, _UINT_OR_NULL, _SCHEMA, _FLAG)
+    OPTIONAL = (False,)
     channel: int
     name: str
     receives: bool
     window: int
     count: int | None
     schema: bytes
+    settles: bool = False
 
 
 @attrs.define
@@ -302,7 +345,15 @@ class Ack(Frame):
     byte_limit: int
 
 
-# 6 is SETTLE: acknowledgement by the program, value by value. Reserved.
+@attrs.define
+class Settle(Frame):
+    """The receiver's program has settled these values: accepted, or rejected. Ranges: `first, count, …`."""
+
+    KIND = 6
+    FIELDS = (_UINT, _RANGES, _OUTCOME)
+    channel: int
+    ranges: tuple[int, ...]
+    accepted: bool
 
 
 @attrs.define
@@ -388,11 +439,22 @@ class Seen(Frame):
     count: int
 
 
+@attrs.define
+class Redelivered(Frame):
+    """The next batch, of these values, brings what some importer had before. To a receiver that settles only."""
+
+    KIND = 15
+    FIELDS = (_UINT, _UINT, _UINT)
+    channel: int
+    first: int
+    count: int
+
+
 _KINDS: dict[int, type[Frame]] = {
     frame.KIND: frame
     for frame in (
-        *(Hello, Import, Accept, Reject, Data, Ack, Close, Ping, Pong, Goodbye),
-        *(Resume, Resumed, Position, Seen),
+        *(Hello, Import, Accept, Reject, Data, Ack, Settle, Close, Ping, Pong, Goodbye),
+        *(Resume, Resumed, Position, Seen, Redelivered),
     )
 }
 
@@ -404,9 +466,13 @@ def kind_name(frame: Frame) -> str:
 
 def encode(frame: Frame) -> bytes:
     """The frame's bytes, length prefix included."""
-    body = head(ARRAY, len(frame.FIELDS) + 1) + head(UINT, frame.KIND)
-    for (_, write), name in zip(frame.FIELDS, frame.__match_args__, strict=True):
-        body += write(getattr(frame, name))
+    values = [getattr(frame, name) for name in frame.__match_args__]
+    optional = frame.OPTIONAL
+    while optional and values[-1] == optional[-1]:
+        values, optional = values[:-1], optional[:-1]
+    body = head(ARRAY, len(values) + 1) + head(UINT, frame.KIND)
+    for (_, write), value in zip(frame.FIELDS, values, strict=False):
+        body += write(value)
     return _write_bytes(body)
 
 
@@ -426,10 +492,9 @@ def decode(data: Buffer) -> Frame:
         kind = _KINDS.get(number)
         if kind is None:
             raise ProtocolError(f"expected a frame of a known kind, got kind {number}")
-        if size <= len(kind.FIELDS):
-            raise ProtocolError(f"expected {len(kind.FIELDS)} fields in {kind.__name__.upper()}, got {size - 1}")
+        readers = kind.FIELDS if size > len(kind.FIELDS) else _present(kind, size - 1)
         fields: list[Any] = []
-        for read, _ in kind.FIELDS:
+        for read, _ in readers:
             field, position = read(data, position)
             fields.append(field)
         for _ in range(size - 1 - len(kind.FIELDS)):
@@ -438,7 +503,15 @@ def decode(data: Buffer) -> Frame:
         raise ProtocolError("expected a whole frame, got one that is cut short") from None
     if position != len(data):
         raise ProtocolError(f"expected the end of the frame, got {len(data) - position} bytes more")
-    return kind(*fields)
+    return kind(*fields)  # the optional ones that are absent have their values in the class
+
+
+def _present(kind: type[Frame], count: int) -> tuple[tuple[Reader, Writer], ...]:
+    """The fields of a frame that has just so many."""
+    least = len(kind.FIELDS) - len(kind.OPTIONAL)
+    if count < least:
+        raise ProtocolError(f"expected {least} fields in {kind.__name__.upper()}, got {count}")
+    return kind.FIELDS[:count]
 
 
 class FrameCutter:

@@ -28,11 +28,22 @@ from .frames import VERSION, Frame, Hello, Parameters, Position, Resume, Resumed
 from .resuming import Nonces, SessionKey
 from .session import Session
 
-__all__ = ["ExporterHandshake", "Handshake", "ImporterHandshake", "UnsupportedVersionError", "parameters"]
+__all__ = [
+    "ExporterHandshake",
+    "Handshake",
+    "ImporterHandshake",
+    "NoResumeError",
+    "UnsupportedVersionError",
+    "parameters",
+]
 
 
 class UnsupportedVersionError(ProtocolError):
     """The peer speaks another version."""
+
+
+class NoResumeError(ProtocolError):
+    """The exporter resumes no sessions; so it is not the one that had this session, or not any more."""
 
 
 @attrs.define
@@ -41,12 +52,17 @@ class _PeerHas:
 
     seen: int
     missing: int
+    last: int = -1  # the channel of the last one
     received: dict[int, int] = attrs.field(factory=dict[int, int])
 
-    def add(self, position: Position) -> None:
-        if not self.missing or position.channel in self.received:
-            raise ProtocolError(f"expected one POSITION for each channel, got one more for channel {position.channel}")
-        self.received[position.channel] = position.received
+    def add(self, position: Position, session: Session) -> None:
+        """Keeps only what matters to the session: how many come is the peer's choice."""
+        if position.channel <= self.last:
+            got = f"channel {position.channel} after channel {self.last}"
+            raise ProtocolError(f"expected POSITIONs in the order of the channels, each once, got {got}")
+        if session.check_position(position.channel, position.received):
+            self.received[position.channel] = position.received
+        self.last = position.channel
         self.missing -= 1
 
 
@@ -64,7 +80,8 @@ class Handshake:
         self.said: list[Frame] = []
         """What is to be written."""
         self._limits = limits
-        self._nonce = nonce if limits.resume_timeout else None
+        self._resume_time = int(min(limits.resume_timeout, 1e9) * 1000)  # milliseconds
+        self._nonce = nonce if self._resume_time else None
         self._peer: dict[str, int] | None = None  # the parameters of its hello
         self._nonces: Nonces | None = None
         self._peer_has: _PeerHas | None = None
@@ -77,7 +94,7 @@ class Handshake:
     def _parameters(self) -> Parameters:
         said = parameters(self._limits)
         if self._nonce is not None:
-            said |= {"resume": int(self._limits.resume_timeout * 1000), "nonce": self._nonce}
+            said |= {"resume": self._resume_time, "nonce": self._nonce}
         return said
 
     def receive(self, frame: Frame) -> Event | None:
@@ -93,7 +110,7 @@ class Handshake:
             case _ if self._peer is None:
                 raise ProtocolError(f"expected HELLO first, got {kind_name(frame)}")
             case Position() if self._peer_has is not None and not self.done:
-                self._peer_has.add(frame)
+                self._peer_has.add(frame, self.session)
                 return self.go_on()
             case Resume() | Resumed() if self.resumes and self._nonces is not None and self._peer_has is None:
                 return self._on_resume(frame, self._nonces)
@@ -114,8 +131,6 @@ class Handshake:
         return Greeted()
 
     def _peer_says(self, frame: Resume | Resumed) -> None:
-        if frame.channels > self._limits.max_channels:
-            raise ProtocolError(f"expected at most {self._limits.max_channels} channels, got {frame.channels}")
         self._peer_has = _PeerHas(frame.seen, frame.channels)
 
     def go_on(self) -> SessionResumed | None:
@@ -152,7 +167,7 @@ class ImporterHandshake(Handshake):
         if not self.resumes:
             return self._begin(peer)
         if self.key is None:
-            raise ProtocolError("expected the exporter that has this session, got one that resumes none")
+            raise NoResumeError("expected the exporter that has this session, got one that resumes none")
         self.session.greet(peer, resumable=True)
         self._nonces = nonces = Nonces(cast("bytes", self._nonce), cast("bytes", nonce))
         positions = self.session.positions
@@ -184,6 +199,7 @@ class ExporterHandshake(Handshake):
 
     def __init__(self, session: Session, limits: Limits, nonce: bytes | None) -> None:
         super().__init__(session, limits, nonce, None)
+        self._session_id = b""  # that the importer's hello says
         self.said.append(Hello(VERSION, self._parameters()))
 
     def _greet(self, peer: dict[str, int], said: Parameters) -> Event | None:
@@ -195,6 +211,7 @@ class ExporterHandshake(Handshake):
         if isinstance(secret, bytes):
             self.key = SessionKey(session_id, secret)
             return self._begin(peer)
+        self._session_id = session_id
         self._nonces = Nonces(nonce, self._nonce)
         self.resumes = True
         return None
@@ -202,6 +219,8 @@ class ExporterHandshake(Handshake):
     def _on_resume(self, frame: Resume | Resumed, nonces: Nonces) -> Event | None:
         if isinstance(frame, Resumed):
             raise ProtocolError("expected no RESUMED from an importer")
+        if frame.session != self._session_id:
+            raise ProtocolError("expected RESUME of the session that the hello names, got another")
         self._peer_says(frame)
         return ResumeRequested(frame.session, frame.epoch, frame.proof, nonces)
 
@@ -228,12 +247,13 @@ def parameters(limits: Limits) -> Parameters:
         "buffer": limits.max_buffered_bytes,
         "keepalive": int(min(limits.keepalive, 1e9) * 1000),
         "resume": 0,
+        "settle": 1,
     }
 
 
 def _checked(parameters: Parameters) -> dict[str, int]:
     """The numbers in a peer's hello, with what it left out."""
-    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0}
+    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0, "settle": 0}
     peer |= {name: value for name, value in parameters.items() if isinstance(value, int)}
     for name, least in ("frame", 64 * 2**10), ("value", 1), ("buffer", 1):
         if peer[name] < least:

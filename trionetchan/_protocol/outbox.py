@@ -15,7 +15,7 @@ from collections import deque
 import attrs
 
 from .._errors import Code, ProtocolError
-from .frames import DATA_OVERHEAD, Ack, Close, Frame, Seen, data_head, encode
+from .frames import DATA_OVERHEAD, Ack, Close, Frame, Redelivered, Seen, data_head, encode
 from .window import ReceiveWindow, SendWindow
 
 __all__ = ["FRAME_SIZE", "Outbox", "Piece", "Writing"]
@@ -57,7 +57,10 @@ class Writing:
         end = batch.written = min(size, start + max_size - DATA_OVERHEAD)
         if end == size:
             self.window.wrote()
-        return [data_head(self.channel, batch.first, end < size, end - start), *batch.cut(start, end)]
+        pieces = [data_head(self.channel, batch.first, end < size, end - start), *batch.cut(start, end)]
+        if batch.redelivered and not start:
+            pieces.insert(0, encode(Redelivered(self.channel, batch.first, batch.count)))
+        return pieces
 
 
 class Outbox:
@@ -79,6 +82,11 @@ class Outbox:
     def __len__(self) -> int:
         """How many control frames wait."""
         return len(self._control)
+
+    @property
+    def unseen(self) -> int:
+        """How many are kept, as the peer has not said that it has them."""
+        return len(self._kept)
 
     @property
     def must_answer(self) -> bool:
@@ -150,6 +158,11 @@ class Outbox:
         if not self._forgotten <= count <= written:
             raise ProtocolError(f"expected from {self._forgotten} to {written} control frames seen, got {count}")
 
+    def closes_behind(self, count: int) -> list[Writing]:
+        """After `check_seen`: the channels whose closes are written, and of which a peer that has so many has none."""
+        kept = list(self._kept)[count - self._forgotten :]
+        return [writing for writing in kept if isinstance(writing, Writing)]
+
     def seen(self, count: int) -> None:
         """After `check_seen`: the peer has so many."""
         while self._forgotten < count:
@@ -164,6 +177,7 @@ class Outbox:
                 writing.closed = False
         self._control[:0] = [frame for frame in self._kept if isinstance(frame, bytes)]
         self._kept.clear()
+        self._seen = None  # the peer was told when the stream began
         self.drop_data()
 
     # Bytes out

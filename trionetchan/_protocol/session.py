@@ -14,20 +14,23 @@ How a channel stands here is one `State`. Frames of the peer (in capitals) and c
     ASKED       reject          CLOSED        it refuses
     ASKED       CLOSE           CLOSED        the importer gives up before there is an answer
     SENDING     ACK             SENDING       values are acknowledged, and more are allowed
+    SENDING     SETTLE          SENDING       values are accepted or rejected, one by one
     SENDING     close           SENT          nothing more will be sent; what is queued is still written
     SENDING     CLOSE           CLOSED        the receiver's last word
     SENT        ACK             SENT          values are acknowledged
+    SENT        SETTLE          SENT          values are accepted or rejected, one by one
     SENT        CLOSE           CLOSED        the receiver's last word
     RECEIVING   DATA            RECEIVING     values arrive
+    RECEIVING   REDELIVERED     RECEIVING     it is said that the next ones come again
     RECEIVING   CLOSE           SETTLING      nothing more will come; what has arrived is delivered or dropped
     RECEIVING   close           LAST_WORD     the receiver's last word is to be said
     SETTLING    close           LAST_WORD     the same
     LAST_WORD   (told)          CLOSED        it is said once all that it counts is confirmed
     CLOSED      (any)           CLOSED        late frames of a closed channel are ignored
 
-BOUND is SENDING or RECEIVING, as the channel's direction says. SETTLING ignores a second CLOSE; LAST_WORD ignores DATA
-and CLOSE. What the table does not list breaks the protocol and is a `ProtocolError`. The class ends with the same table
-in code.
+BOUND is SENDING or RECEIVING, as the channel's direction says. SETTLING ignores a second CLOSE; LAST_WORD ignores DATA,
+REDELIVERED and CLOSE. SETTLE and REDELIVERED are for channels whose IMPORT says that it settles. What the table does
+not list breaks the protocol and is a `ProtocolError`. The class ends with the same table in code.
 
 The receiver always has the last word: its CLOSE carries the final count of delivered values. A sender's CLOSE only says
 that nothing more will come, and how much there was.
@@ -48,14 +51,26 @@ import attrs
 from .._batch import Batch
 from .._errors import Code, ProtocolError
 from .._limits import Limits
-from .events import Accepted, Acknowledged, Closed, Event, ImportRequested, Rejected, ValuesReceived
-from .frames import Accept, Ack, Close, Data, Frame, Import, Position, Reject, Seen, kind_name
+from .events import (
+    Accepted,
+    Acknowledged,
+    Closed,
+    Event,
+    ImportRequested,
+    RedeliveredNext,
+    Rejected,
+    Settled,
+    ValuesReceived,
+)
+from .frames import Accept, Ack, Close, Data, Frame, Import, Position, Redelivered, Reject, Seen, Settle, kind_name
 from .outbox import Outbox, Piece, Writing
+from .settling import SettledReceiveWindow, SettledSendWindow
 from .window import ReceiveWindow, SendWindow
 
 __all__ = ["MAX_ANSWERS", "Role", "Session", "State"]
 
 MAX_ANSWERS = 10_000  # frames owed to a peer that does not read them
+MAX_UNSEEN = 2**16  # control frames that a peer may leave unconfirmed, beside what is on its way
 LEAST_FRAME_SIZE = 64 * 2**10  # what every peer reads
 SEEN_INTERVAL = 16  # control frames of the peer after which it is told that it can forget them
 
@@ -107,6 +122,7 @@ class _Channel:
     sends: bool
     window: int
     count: int | None
+    settles: bool = False
     writing: Writing | None = None
     receiver: ReceiveWindow | None = None
     last_word: tuple[Code, str] = (Code.FINISHED, "")
@@ -117,7 +133,7 @@ class _Channel:
         return self.writing.window
 
 
-_COUNTED = frozenset({Import, Accept, Reject, Close})
+_COUNTED = frozenset({Import, Accept, Reject, Settle, Close})
 
 _BOUND = None
 _Step = tuple[Callable[[Any, Any, Any], Event | None] | None, State | None]
@@ -136,6 +152,7 @@ class Session:
         self._limits = limits
         self._channels: dict[int, _Channel] = {}
         self._unsaid: dict[int, _Channel] = {}  # those in LAST_WORD
+        self._settled: dict[int, SettledReceiveWindow] = {}  # those with settlements that are not said
         self._next_id = 0
         self._peer: dict[str, int] | None = None  # the parameters of its hello
         self.outbox.keeps = limits.resume_timeout > 0
@@ -169,14 +186,21 @@ class Session:
         assert self._peer is not None
         return self._peer["value"]
 
+    @property
+    def peer_knows_settle(self) -> bool:
+        """Whether a channel may be asked for whose values are settled one by one."""
+        return self._peer is not None and self._peer["settle"] > 0
+
     # Commands
 
-    def request(self, name: str, *, receives: bool, window: int, count: int | None, schema: bytes) -> int:
+    def request(
+        self, name: str, *, receives: bool, window: int, count: int | None, schema: bytes, settles: bool = False
+    ) -> int:
         """Asks to bind a name; the answer is `Accepted` or `Rejected`. Returns the channel's id."""
-        channel = _Channel(self._next_id, State.REQUESTED, not receives, self._clamp(window), count)
+        channel = _Channel(self._next_id, State.REQUESTED, not receives, self._clamp(window), count, settles)
         self._next_id += 1
         self._channels[channel.id] = channel
-        self.outbox.say(Import(channel.id, name, receives, channel.window, count, schema))
+        self.outbox.say(Import(channel.id, name, receives, channel.window, count, schema, settles))
         return channel.id
 
     def accept(self, channel_id: int, *, window: int, schema: bytes) -> None:
@@ -215,8 +239,17 @@ class Session:
         """The sender is to be told, after `hurry`, what has been delivered, and granted what that frees."""
         self.outbox.acknowledge(channel_id, self.receiver(channel_id))
 
+    def settle(self, channel_id: int, number: int, *, accepted: bool) -> None:
+        """The program has settled this value, which has come; the sender is to be told after `hurry`."""
+        window = self.receiver(channel_id)
+        assert isinstance(window, SettledReceiveWindow)
+        window.settle(number, accepted=accepted)
+        self._settled[channel_id] = window
+
     def hurry(self) -> None:
         """Acknowledgements, and last words that wait for a confirmation, are due now: as far as it is confirmed."""
+        for channel_id in list(self._settled):
+            self._say_settled(channel_id)
         for channel in list(self._unsaid.values()):
             self._say_last_word(channel)
         self.outbox.hurry()
@@ -250,6 +283,7 @@ class Session:
         if channel.writing is None:
             channel.last_word = (code, message)
             self.outbox.no_acknowledgement(channel_id)
+            self._say_settled(channel_id)
             self._say_last_word(channel)
             return
         if code in (Code.HUNG_UP, Code.WITHDRAWN):
@@ -298,18 +332,23 @@ class Session:
     def _on_import(self, frame: Import) -> ImportRequested | None:
         if self.role is Role.IMPORTER:
             raise self._unexpected(frame)
+        if frame.settles and not frame.receives:
+            raise ProtocolError(f"expected an importer that receives to settle, got one that sends, on {frame.name!r}")
         if frame.channel != self._next_id:
             raise ProtocolError(f"expected the channel id {self._next_id} next, got {frame.channel}")
         if not frame.window:
             raise ProtocolError(f"expected a window of at least 1, got 0, on channel {frame.name!r}")
         if len(self.outbox) > MAX_ANSWERS:
             raise ProtocolError(f"expected a peer that reads, got {len(self.outbox)} answers that wait for it")
+        if self.outbox.unseen > MAX_UNSEEN:
+            raise ProtocolError(f"expected SEEN of at least one of {self.outbox.unseen} control frames, got none")
         self._next_id += 1
         if len(self._channels) >= self._limits.max_channels:
             message = f"{frame.name}: expected at most {self._limits.max_channels} channels at a time, got one more"
             self.outbox.say(Reject(frame.channel, Code.LIMIT, message))
             return None
-        channel = _Channel(frame.channel, State.ASKED, frame.receives, self._clamp(frame.window), frame.count)
+        window = self._clamp(frame.window)
+        channel = _Channel(frame.channel, State.ASKED, frame.receives, window, frame.count, frame.settles)
         self._channels[frame.channel] = channel
         return ImportRequested(frame.channel, frame.name, frame.receives, frame.count, frame.schema)
 
@@ -339,6 +378,18 @@ class Session:
             channel.id, channel.sender.acknowledge(frame.delivered, frame.value_limit, frame.byte_limit)
         )
 
+    def _on_redelivered(self, channel: _Channel, frame: Redelivered) -> RedeliveredNext:
+        if not isinstance(channel.receiver, SettledReceiveWindow):
+            raise _not_settling(frame)
+        channel.receiver.expect_returned(frame.first, frame.count)
+        return RedeliveredNext(channel.id)
+
+    def _on_settle(self, channel: _Channel, frame: Settle) -> Settled:
+        window = channel.sender
+        if not isinstance(window, SettledSendWindow):
+            raise _not_settling(frame)
+        return Settled(channel.id, window.settle(frame.ranges), frame.accepted)
+
     def _on_sender_close(self, channel: _Channel, frame: Close) -> Closed:
         assert channel.receiver is not None
         self._check_code(frame, SENDER_CODES)
@@ -357,7 +408,14 @@ class Session:
                 f"expected channel {channel.id} to reach a count of {channel.count}, got its end after {frame.count}"
             )
         assert channel.writing is not None
-        count = channel.sender.acknowledge(frame.count, 0, 0)
+        window = channel.sender
+        if not window.settles:
+            count = window.acknowledge(frame.count, 0, 0)
+        elif frame.count == window.acknowledged:
+            count = 0
+        else:
+            expected = f"the close of channel {channel.id} with {window.acknowledged} values settled"
+            raise ProtocolError(f"expected {expected}, got it with {frame.count}")
         self.outbox.leave_line(channel.writing)
         return Closed(channel.id, frame.code, frame.message, count)
 
@@ -377,6 +435,36 @@ class Session:
             if not channel.sends
         ]
 
+    def check_position(self, channel_id: int, received: int) -> bool:
+        """Whether this side has begun to send on that channel. `ProtocolError` if the peer cannot have received that.
+
+        It also names channels that it has asked for and that are not bound here, or not any more.
+        """
+        channel = self._channels.get(channel_id)
+        if channel is not None and channel.writing is not None:
+            channel.sender.check_rewind(channel_id, received)
+            return True
+        receives = channel is not None and not channel.sends
+        unknown = self.role is Role.IMPORTER and channel_id >= self._next_id
+        if received or receives or unknown:
+            raise ProtocolError(
+                f"expected no values received on channel {channel_id}, which sends none, got {received}"
+            )
+        return False
+
+    def _check_closes(self, seen: int, positions: dict[int, int]) -> None:
+        """Who has seen a sender's close has received all values before it."""
+        unseen = self.outbox.closes_behind(seen)
+        for channel in self._channels.values():
+            writing = channel.writing
+            if writing is None or not writing.closed or writing in unseen:
+                continue
+            sent = writing.window.written
+            received = positions.get(channel.id, sent)
+            if received != sent:
+                expected = f"all {sent} values of channel {channel.id} before its close"
+                raise ProtocolError(f"expected {expected}, got {received}")
+
     def rewind(self, seen: int, positions: dict[int, int]) -> None:
         """Goes back to what the peer has had: control frames, and values on each channel where it receives.
 
@@ -385,9 +473,11 @@ class Session:
         """
         sending = [channel for channel in self._channels.values() if channel.writing is not None]
         self.outbox.check_seen(seen)
-        for channel in sending:
-            if channel.id in positions:
-                channel.sender.check_rewind(positions[channel.id])
+        for number, received in positions.items():
+            self.check_position(number, received)
+        self._check_closes(seen, positions)
+        if seen:
+            self.established = True
         self.outbox.rewind(seen)
         for channel in sending:
             assert channel.writing is not None
@@ -407,7 +497,11 @@ class Session:
 
     def restart(self) -> None:
         """Begins anew with a peer that has nothing of this session: it must not be `established`."""
-        self.rewind(0, dict.fromkeys(self._channels, 0))
+        assert not self.established
+        self._peer = None
+        self.resume_time = 0.0
+        self.outbox.keeps = True
+        self.rewind(0, {})
 
     def _count(self) -> None:
         self._handled += 1
@@ -437,10 +531,18 @@ class Session:
         limits = self._limits
         if channel.sends:
             granted = window if channel.count is None else min(window, channel.count)
-            send_window = SendWindow(window, granted, limits.max_buffered_bytes, self._peer["buffer"])
+            sender = SettledSendWindow if channel.settles else SendWindow
+            send_window = sender(window, granted, limits.max_buffered_bytes, self._peer["buffer"])
             channel.writing = Writing(channel.id, send_window)
         else:
-            channel.receiver = ReceiveWindow(window, limits.max_buffered_bytes, channel.count, limits.max_value_size)
+            receiver = SettledReceiveWindow if channel.settles else ReceiveWindow
+            channel.receiver = receiver(window, limits.max_buffered_bytes, channel.count, limits.max_value_size)
+
+    def _say_settled(self, channel_id: int) -> None:
+        window = self._settled.pop(channel_id, None)
+        if window is not None:
+            for ranges, accepted in window.take_settled():
+                self.outbox.say(Settle(channel_id, ranges, accepted))
 
     def _say_last_word(self, channel: _Channel) -> None:
         """As soon as all that it counts is confirmed."""
@@ -471,12 +573,24 @@ class Session:
     _FRAMES: ClassVar[dict[State, dict[type[Frame], _Step]]] = {
         State.REQUESTED: {Accept: (_on_accept, _BOUND), Reject: (_on_reject, State.CLOSED)},
         State.ASKED: {Close: (_on_withdrawn, State.CLOSED)},
-        State.SENDING: {Ack: (_on_ack, State.SENDING), Close: (_on_receiver_close, State.CLOSED)},
-        State.SENT: {Ack: (_on_ack, State.SENT), Close: (_on_receiver_close, State.CLOSED)},
-        State.RECEIVING: {Data: (_on_data, State.RECEIVING), Close: (_on_sender_close, State.SETTLING)},
+        State.SENDING: {
+            Ack: (_on_ack, State.SENDING),
+            Settle: (_on_settle, State.SENDING),
+            Close: (_on_receiver_close, State.CLOSED),
+        },
+        State.SENT: {
+            Ack: (_on_ack, State.SENT),
+            Settle: (_on_settle, State.SENT),
+            Close: (_on_receiver_close, State.CLOSED),
+        },
+        State.RECEIVING: {
+            Data: (_on_data, State.RECEIVING),
+            Redelivered: (_on_redelivered, State.RECEIVING),
+            Close: (_on_sender_close, State.SETTLING),
+        },
         State.SETTLING: {Close: (None, State.SETTLING)},
-        State.LAST_WORD: {Data: (None, State.LAST_WORD), Close: (None, State.LAST_WORD)},
-        State.CLOSED: dict.fromkeys((Accept, Reject, Data, Ack, Close), (None, State.CLOSED)),
+        State.LAST_WORD: dict.fromkeys((Data, Redelivered, Close), (None, State.LAST_WORD)),
+        State.CLOSED: dict.fromkeys((Accept, Reject, Data, Redelivered, Ack, Settle, Close), (None, State.CLOSED)),
     }
 
     _COMMANDS: ClassVar[dict[State, dict[Command, State | None]]] = {
@@ -486,6 +600,11 @@ class Session:
         State.RECEIVING: {Command.CLOSE: State.LAST_WORD},
         State.SETTLING: {Command.CLOSE: State.LAST_WORD},
     }
+
+
+def _not_settling(frame: Redelivered | Settle) -> ProtocolError:
+    channel = f"channel {frame.channel}, whose values are not settled one by one"
+    return ProtocolError(f"expected no {kind_name(frame)} for {channel}, got one")
 
 
 def _wrong_code(frame: Close, allowed: frozenset[Code] | set[Code]) -> ProtocolError:

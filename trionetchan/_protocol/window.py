@@ -15,7 +15,7 @@ of which an idle channel would have up to three.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .._batch import Batch, batch_count
 from .._cbor import Buffer
@@ -30,6 +30,9 @@ the sender would wait for it; here there is always another."""
 
 class SendWindow:
     """The sender's half. `window` and `byte_window` bound what it keeps itself, beside the receiver's limits."""
+
+    settles = False
+    """Whether the receiver's program settles each value by itself: see `settling`."""
 
     def __init__(self, window: int, value_limit: int, byte_window: int, byte_limit: int) -> None:
         self.window = window
@@ -86,12 +89,13 @@ class SendWindow:
         self._discards = True
         self._unwritten.clear()
 
-    def check_rewind(self, received: int) -> None:
+    def check_rewind(self, channel: int, received: int) -> None:
         """`ProtocolError` unless the peer may have received just so many values."""
         whole = {self.written, *(batch.first for batch in self._kept)}
         if not self.acknowledged <= received <= self.written or received not in whole:
             raise ProtocolError(
-                f"expected a position from {self.acknowledged} to {self.written}, where a batch ends, got {received}"
+                f"expected a position from {self.acknowledged} to {self.written}, where a batch ends, "
+                f"on channel {channel}, got {received}"
             )
 
     def rewind(self, received: int) -> None:
@@ -121,10 +125,14 @@ class SendWindow:
         del self._kept[:whole]
         return new
 
-    def unacknowledged_batches(self) -> Iterator[tuple[Batch, int]]:
-        """What is kept, oldest first: each batch, and how many of its first values are acknowledged already."""
+    def unacknowledged_below(self, number: int) -> int:
+        """How many of the first `number` values are not acknowledged."""
+        return max(0, number - self.acknowledged)
+
+    def unacknowledged_batches(self) -> Iterator[tuple[Batch, Sequence[int]]]:
+        """What is kept, oldest first: each batch, and the places of its values that are not acknowledged."""
         for batch in self._kept:
-            yield batch, max(0, self.acknowledged - batch.first)
+            yield batch, range(max(0, self.acknowledged - batch.first), batch.count)
 
 
 class ReceiveWindow:
@@ -132,6 +140,9 @@ class ReceiveWindow:
 
     It has many attributes because an object more would cost memory on each idle channel.
     """
+
+    settles = False
+    """Whether the program settles each value by itself: see `settling`."""
 
     def __init__(self, window: int, byte_window: int, count: int | None, max_value_size: int) -> None:
         self.window = window

@@ -23,7 +23,7 @@ from .._errors import Code, ProtocolError
 from .._limits import Limits
 from .events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
 from .frames import MAGIC, Frame, FrameCutter, Goodbye, Hello, Ping, Pong, Position, Resume, Resumed, encode
-from .handshake import ExporterHandshake, Handshake, ImporterHandshake, UnsupportedVersionError
+from .handshake import ExporterHandshake, Handshake, ImporterHandshake, NoResumeError, UnsupportedVersionError
 from .outbox import FRAME_SIZE, Piece
 from .resuming import SessionKey
 from .session import Role, Session
@@ -113,6 +113,10 @@ class Wire:
         self.session = session
         self._handshake.accept(session, key)
 
+    def refuse(self, message: str) -> None:
+        """Refuses a `ResumeRequested`."""
+        self.leave(Code.SESSION_LOST, message)
+
     # Bytes out
 
     @property
@@ -170,6 +174,9 @@ class Wire:
                         return
                     if type(event) is ResumeRequested and (resumed := self._go_on()):
                         yield resumed
+        except NoResumeError as error:
+            self._stop(Code.SESSION_LOST, str(error))
+            yield PeerLeft(Code.SESSION_LOST, str(error))
         except ProtocolError as error:
             unsupported = isinstance(error, UnsupportedVersionError)
             self._stop(Code.UNSUPPORTED_VERSION if unsupported else Code.PROTOCOL_ERROR, str(error))
