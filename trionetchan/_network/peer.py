@@ -148,6 +148,9 @@ class Peer:
 
     def connect(self, writer: Writer) -> None:
         """From now on this writes what there is to say; and what wrote it before, nothing any more."""
+        if self.lost:
+            writer.fence()
+            return
         if self._writer is not None:
             self._writer.fence()
         self._writer = writer
