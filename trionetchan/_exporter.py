@@ -414,6 +414,8 @@ class Exporter(Endpoint):
     def _after(self, connection: Connection) -> None:
         """A connection has ended: its session with it, or it waits for another."""
         peer = connection.peer
+        if connection.fenced:
+            return
         if peer.suspended:
             logger.warning(
                 "the connection with %s broke, its session waits %g s for another: %s",
@@ -429,9 +431,9 @@ class Exporter(Endpoint):
 
     async def _keep(self, peer: Peer, name: str) -> None:
         """Keeps a suspended session for its time."""
-        with trio.move_on_after(peer.session.resume_time):
+        with trio.move_on_after(peer.session.resume_time) as over:
             await peer.changed.wait()
-        if peer.suspended:
+        if over.cancelled_caught and peer.suspended:
             logger.warning("the session with %s ended: it was not resumed in time", name)
             self._sessions.forget(peer)
             peer.lose(peer.failure)
@@ -444,6 +446,7 @@ class Exporter(Endpoint):
             connection.leave()
         for connection in connections:
             await connection.wait_over()
+        self._sessions.end()
 
     def statistics(self) -> ExporterStatistics:
         """A snapshot: channels by name, connections open now, sessions, values dropped in all."""

@@ -570,9 +570,9 @@ class Importer(Endpoint):
         peer = self._peer
         began, time, failure = trio.current_time(), peer.session.resume_time, peer.failure
         logger.warning("the connection broke, and is to be resumed within %g s: %s", time, failure)
-        with trio.move_on_after(time):
+        with trio.move_on_after(time) as over:
             await peer.changed.wait()
-        if peer.suspended:
+        if over.cancelled_caught and peer.suspended:
             peer.lose(SessionLostError(f"expected the connection to be resumed within {time:g} s, got: {failure}"))
             attempts.cancel()
         elif not peer.lost:
@@ -590,6 +590,10 @@ class Importer(Endpoint):
             except (*STREAM_ERRORS, ConnectionLostError) as error:
                 logger.info("the exporter cannot be reached: %s", reason(error))
                 continue
+            except Exception as error:  # a mistake of the program, in the callable that it has given
+                self._fail(error)
+                self._peer.lose(None)
+                return
             if self._connection.greeted or self._peer.lost:
                 return
 

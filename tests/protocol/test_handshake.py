@@ -39,17 +39,19 @@ from trionetchan._protocol.frames import (
     Ping,
     Pong,
     Position,
+    Redelivered,
     Reject,
     Resume,
     Resumed,
     Seen,
+    Settle,
     encode,
 )
 from trionetchan._protocol.resuming import Nonces, SessionKey
 from trionetchan._protocol.session import MAX_UNSEEN, Role, Session
 from trionetchan._protocol.wire import Wire
 
-PLAIN: Parameters = {"frame": 65536, "value": 1000, "buffer": 400, "keepalive": 15_000}
+PLAIN: Parameters = {"frame": 65536, "value": 1000, "buffer": 400, "keepalive": 15_000, "settle": 1}
 
 EXPORTERS_HELLO = Hello(1, {**PLAIN, "resume": 30_000, "nonce": nonce(5)})
 NONCES = Nonces(nonce(4), nonce(5))  # of the second stream
@@ -143,24 +145,26 @@ def frames_for(role: Role) -> list[Frame]:
         RESUMED,
         Position(sends, 1),
         Seen(2),
+        Settle(sends, (0, 1), True),
+        Redelivered(receives, 1, 1),
     ]
 
 
 # V: violated. A dot: no event. Otherwise the event: Greeted, Import requested, Values, acKnowledged, Closed, peer Left,
 # Resume requested, Session resumed. An exporter knows by the hello whether a session is resumed.
-#                    HELLO IMPORT ACCEPT REJECT DATA ACK CLOSE PING PONG GOODBYE RESUME RESUMED POSITION SEEN
+#                    HELLO IMPORT ACCEPT REJECT DATA ACK CLOSE PING PONG GOODBYE RESUME RESUMED POSITION SEEN SETTLE R…
 TABLE = """
-exporter new           G     V      V      V     V    V    V    V    V     L       V       V       V      V
-exporter working       V     I      V      V     D    K    C    .    .     L       V       V       V      .
-exporter waiting       V     V      V      V     V    V    V    .    .     L       R       V       V      V
-exporter counting      V     V      V      V     V    V    V    .    .     L       V       V       S      V
-exporter resumed       V     I      V      V     D    K    C    .    .     L       V       V       V      .
-importer new           G     V      V      V     V    V    V    V    V     L       V       V       V      V
-importer working       V     V      V      V     D    K    C    .    .     L       V       V       V      .
-importer to_resume     .     V      V      V     V    V    V    V    V     L       V       V       V      V
-importer waiting       V     V      V      V     V    V    V    .    .     L       V       .       V      V
-importer counting      V     V      V      V     V    V    V    .    .     L       V       V       S      V
-importer resumed       V     V      V      V     D    K    C    .    .     L       V       V       V      .
+exporter new           G     V      V      V     V    V    V    V    V     L       V       V       V      V     V      V
+exporter working       V     I      V      V     D    K    C    .    .     L       V       V       V      .     V      V
+exporter waiting       V     V      V      V     V    V    V    .    .     L       R       V       V      V     V      V
+exporter counting      V     V      V      V     V    V    V    .    .     L       V       V       S      V     V      V
+exporter resumed       V     I      V      V     D    K    C    .    .     L       V       V       V      .     V      V
+importer new           G     V      V      V     V    V    V    V    V     L       V       V       V      V     V      V
+importer working       V     V      V      V     D    K    C    .    .     L       V       V       V      .     V      V
+importer to_resume     .     V      V      V     V    V    V    V    V     L       V       V       V      V     V      V
+importer waiting       V     V      V      V     V    V    V    .    .     L       V       .       V      V     V      V
+importer counting      V     V      V      V     V    V    V    .    .     L       V       V       S      V     V      V
+importer resumed       V     V      V      V     D    K    C    .    .     L       V       V       V      .     V      V
 """
 
 EVENTS: dict[str, type[Event]] = {
@@ -345,7 +349,7 @@ def test_a_resume_time_below_a_millisecond_is_none(seconds: float) -> None:
     limits = attrs.evolve(LIMITS, resume_timeout=seconds)
     session = Session(EXPORTER, limits)
     wire = Wire(session, limits, nonce=nonce(1))
-    assert hello_of(wire).parameters == parameters_of(0)
+    assert hello_of(wire).parameters == parameters_of(0) | {"settle": 1}
     assert list(wire.receive_data(MAGIC + encode(Hello(1, without())))) == [Greeted()]
     assert (wire.key, session.outbox.keeps) == (None, False)
 

@@ -178,7 +178,7 @@ async def test_stopped_for_a_moment() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_stopped_for_longer_while_it_sends(nursery: trio.Nursery) -> None:
+async def test_stopped_for_longer_while_it_sends() -> None:
     """It is told exactly what may not have arrived; the exporter gets nothing more of it."""
     got: list[int] = []
 
@@ -187,7 +187,7 @@ async def test_stopped_for_longer_while_it_sends(nursery: trio.Nursery) -> None:
             got.append(value)
             await trio.sleep(0.0001)
 
-    async with open_exporter(limits=limits(0.3)) as exporter:
+    async with open_exporter(limits=limits(0.3)) as exporter, trio.open_nursery() as nursery:
         port = await serve_tcp(nursery, exporter)
         nursery.start_soon(collect, exporter.open_receive_channel("results", int))
         async with peer("worker", port, "send", 16, -1, KEEPALIVE, 30) as process:
@@ -207,3 +207,4 @@ async def test_stopped_for_longer_while_it_sends(nursery: trio.Nursery) -> None:
         first = (unconfirmed + unsent)[0]
         assert unconfirmed + unsent == [*range(first, sent)]
         assert first <= before <= first + len(unconfirmed)
+        nursery.cancel_scope.cancel()

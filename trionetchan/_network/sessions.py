@@ -38,5 +38,14 @@ class Sessions:
             return None
         if not peer.key.check_importer(request.epoch, request.proof, request.nonces):
             return None
-        self.resumed += 1
         return peer
+
+    def went_on(self) -> None:
+        """A session is resumed."""
+        self.resumed += 1
+
+    def end(self) -> None:
+        """Nobody can resume any more."""
+        for peer in list(self._peers.values()):
+            if peer.suspended:
+                peer.lose(None)

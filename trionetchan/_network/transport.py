@@ -68,7 +68,8 @@ class Transport:
     @property
     def identity(self) -> bytes:
         """Who the peer is, as far as the stream proves it; empty where it proves nothing."""
-        return b""
+        identity = getattr(self._stream, "identity", b"")  # a WebSocket has that of what is below it
+        return identity if isinstance(identity, bytes) else b""
 
     async def receive(self) -> bytes:
         """The next bytes; empty at the end of the stream."""

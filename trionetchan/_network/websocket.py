@@ -137,6 +137,11 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         return f"<WebSocketStream over {self._transport!r}>"
 
     @property
+    def identity(self) -> bytes:
+        """Who the peer is, as TLS proves it; empty where there is none."""
+        return self._transport.identity
+
+    @property
     def transport_stream(self) -> trio.abc.Stream:
         """The socket, below TLS too; or whatever is in its place."""
         below: trio.abc.Stream = getattr(self._stream, "transport_stream", self._stream)
