@@ -250,6 +250,7 @@ def without(*names: str) -> Parameters:
     return {name: item for name, item in whole.items() if name not in names}
 
 
+@pytest.mark.promise(55)
 @pytest.mark.parametrize(
     ("hello", "outcome"),
     [
@@ -297,6 +298,7 @@ def hello_of(wire: Wire) -> Hello:
     return hello
 
 
+@pytest.mark.promise(55)
 @pytest.mark.parametrize(
     ("hello", "resumable"),
     [
@@ -321,6 +323,7 @@ def test_what_an_importer_makes_of_a_hello(hello: Parameters, resumable: bool) -
     assert feed(wire, Accept(0, 5, b"")) == [Accepted(0, b"")]
 
 
+@pytest.mark.promise(55)
 @pytest.mark.parametrize("peer", [1, 20_000, 30_000, 40_000, 2**62])
 def test_the_smaller_of_the_two_times_counts(peer: int) -> None:
     session = Session(EXPORTER, LIMITS)
@@ -365,6 +368,7 @@ def parameters_of(resume: int) -> Parameters:
 # Faults
 
 
+@pytest.mark.promise(57)
 def test_fault_66_and_67_a_refusal_says_goodbye_and_leaves_a_live_session_alone() -> None:
     """Whether the id or the proof is wrong is not to be seen; the exporter's shell looks both up."""
     pair = working()
@@ -385,6 +389,7 @@ def test_fault_66_and_67_a_refusal_says_goodbye_and_leaves_a_live_session_alone(
     assert pair.carry() == [ValuesReceived(0, bytes(batch(2).payload), 2)]
 
 
+@pytest.mark.promise(57)
 def test_fault_70_a_live_session_is_taken_over_once_the_proof_is_right() -> None:
     """What the old stream brings after that counts for nothing: it is fenced before any count is read."""
     pair = working()
@@ -436,6 +441,7 @@ def test_an_exporter_that_resumes_nothing_has_lost_the_session_and_broken_no_rul
     assert said(wire) == [Goodbye(Code.SESSION_LOST, left.message)]
 
 
+@pytest.mark.promise(57)
 def test_an_exporter_that_cannot_prove_it_is_refused_before_it_is_told_more() -> None:
     pair = waiting()
     wire = pair.wires[IMPORTER]
@@ -547,6 +553,7 @@ def test_an_importer_has_as_many_channels_as_its_exporter_allows() -> None:
     assert events.count(SessionResumed()) == 2
 
 
+@pytest.mark.promise(61)
 def test_positions_without_end_are_not_kept() -> None:
     """An importer that has the secret may say as many as it likes, of channels that are not bound."""
     pair = waiting()
@@ -561,6 +568,7 @@ def test_positions_without_end_are_not_kept() -> None:
 # What is never said to have been seen
 
 
+@pytest.mark.promise(61)
 def test_an_importer_that_never_says_what_it_has_seen_is_refused_in_the_end() -> None:
     session = Session(EXPORTER, attrs.evolve(LIMITS, max_channels=1))
     wire = Wire(session, LIMITS, nonce=nonce(1))
@@ -588,6 +596,7 @@ def begin(session: Session, hello: Parameters, *, key: SessionKey) -> Wire:
     return wire
 
 
+@pytest.mark.promise(60)
 def test_a_session_that_was_never_established_is_begun_anew_with_another_exporter() -> None:
     """Whose parameters count, not those of the first."""
     session = Session(IMPORTER, LIMITS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -251,6 +252,7 @@ def check(link: Link) -> None:
         assert not side.session._channels, (role, side.session._channels)  # pyright: ignore[reportPrivateUsage]
 
 
+@pytest.mark.promise(54)
 def test_cut_at_every_byte() -> None:
     for cut in every_cut(SIZES):
         link = Link()
@@ -259,6 +261,7 @@ def test_cut_at_every_byte() -> None:
         check(link)
 
 
+@pytest.mark.promise(54)
 def test_cut_at_every_byte_and_again_in_the_resume() -> None:
     """Every first cut with some second ones; with TRIONETCHAN_EXAMPLES all pairs of cuts."""
     for number, first in enumerate(every_cut(SIZES)):
@@ -276,6 +279,7 @@ def test_cut_at_every_byte_and_again_in_the_resume() -> None:
             check(again)
 
 
+@pytest.mark.promise(54)
 @settings(derandomize=not EXAMPLES, max_examples=EXAMPLES or 60, deadline=None, database=None)
 @given(st.lists(st.tuples(st.sampled_from(Role), st.integers(0, 1500)), max_size=12), st.integers(1, 200))
 def test_cut_many_times(cuts: list[tuple[Role, int]], chunk: int) -> None:

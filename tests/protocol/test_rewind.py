@@ -453,6 +453,7 @@ def test_control_frames_are_told_as_seen_after_sixteen() -> None:
     assert told == [Seen(16), Seen(32)]
 
 
+@pytest.mark.promise(61)
 @pytest.mark.parametrize("streams", [1, 5])
 def test_what_is_kept_is_bounded(streams: int) -> None:
     """By what was said since the last SEEN, however long the session lasts and however often it is cut."""
