@@ -58,6 +58,7 @@ CONTRACT = {
     "TypeMismatchError",
     "ValueTypeError",
     "RemoteValueError",
+    "SessionLostError",
     "ValuesDroppedError",
     "LimitError",
     "ProtocolError",

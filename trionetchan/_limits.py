@@ -24,6 +24,11 @@ def _whole(low: int, high: int = 2**62) -> Any:
     return check
 
 
+def _seconds_or_none(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{attribute.name}: expected a number of seconds, 0 for none, got {value!r}")
+
+
 def _seconds(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value <= 0:
         raise ValueError(f"{attribute.name}: expected a number of seconds above 0, got {value!r}")
@@ -65,6 +70,12 @@ class Limits:
 
     keepalive_timeout: float = attrs.field(default=30.0, validator=_seconds)
     """After how many seconds without a sign of life, or without taking what is written, the peer counts as dead."""
+
+    resume_timeout: float = attrs.field(default=30.0, validator=_seconds_or_none)
+    """For how long, in seconds, a session waits for a broken connection to come back; 0: it ends with its connection.
+
+    Of the two sides' the smaller counts. For so long values wait that a killed importer had not acknowledged.
+    """
 
     goodbye_timeout: float = attrs.field(default=1.0, validator=_seconds)
     """How long, in seconds, saying goodbye on a connection may take."""

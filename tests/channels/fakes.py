@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -36,6 +37,10 @@ class FakeSendingLink:
     @property
     def unacknowledged(self) -> int:
         return self.sent - self.acknowledged
+
+    @property
+    def written(self) -> int:
+        return self.sent
 
     @property
     def credit(self) -> int:
@@ -103,6 +108,8 @@ class FakeReceivingLink:
         self.settles = settles
         self.settled: list[tuple[int, bool]] = []  # what `settle` was called with
         self.arrived = 0
+        self.leased = True
+        self.lease_deadline = math.inf
         self.undelivered = 0
         self.told: list[tuple[int, bool, bool]] = []  # what `delivered` was called with
         self.closes: list[tuple[Code, str]] = []

@@ -248,7 +248,7 @@ async def test_exporter_that_is_killed() -> None:
 
         async with trio.open_nursery() as outside:
             with pytest.raises(ConnectionLostError):
-                async with open_tcp_importer("127.0.0.1", port) as importer:
+                async with open_tcp_importer("127.0.0.1", port, limits=Limits(resume_timeout=0)) as importer:
                     receive = await importer.open_receive_channel("jobs", int)
                     send = await importer.open_send_channel("results", int)
                     assert await ask(process, "send jobs 1") == "sent"

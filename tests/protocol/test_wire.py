@@ -22,8 +22,9 @@ from trionetchan._protocol.frames import (
     Pong,
     encode,
 )
+from trionetchan._protocol.handshake import parameters
 from trionetchan._protocol.session import Role
-from trionetchan._protocol.wire import Wire, WireState, parameters
+from trionetchan._protocol.wire import Wire, WireState
 
 HELLO = MAGIC + encode(Hello(VERSION, {}))
 

@@ -45,6 +45,7 @@ class _Value:
     payload: bytes = attrs.field(order=False)
     head: bytes = attrs.field(order=False, default=b"")
     returned: bool = attrs.field(order=False, default=False)  # a peer has had it before
+    in_doubt: bool = attrs.field(order=False, default=False)  # and may have delivered it
     returns: int = attrs.field(order=False, default=0)  # how often it was refused, or came back from who settles
 
     @property
@@ -259,11 +260,19 @@ class Dealer(Generic[T]):
         """As the port `Dealing` says."""
         self.links.remove(link)
         self._again.pop(link, None)
-        return [value.number for value in self._take_back(link.unacknowledged_batches(), counted=link.settles)]
+        back = self._take_back(link.unacknowledged_batches(), counted=link.settles, written=link.written)
+        return [value.number for value in back]
 
-    def _take_back(self, batches: Iterable[tuple[Batch, Sequence[int]]], *, counted: bool) -> list[_Value]:
-        """These values wait again; if that is `counted`, those that have come back too often do not."""
-        back = [value for batch, places in batches for value in _values_of(batch, places)]
+    def _take_back(
+        self, batches: Iterable[tuple[Batch, Sequence[int]]], *, counted: bool, written: int = 0
+    ) -> list[_Value]:
+        """These values wait again; if that is `counted`, those that have come back too often do not.
+
+        The peer may have delivered the first `written` of all that it was sent.
+        """
+        back = [
+            value for batch, places in batches for value in _values_of(batch, places, in_doubt=batch.first < written)
+        ]
         self.unacknowledged -= len(back)
         for value in back:
             value.returned = True
@@ -273,6 +282,14 @@ class Dealer(Generic[T]):
             else:
                 heapq.heappush(self._waiting, value)
         return back
+
+    def undelivered(self) -> tuple[list[T], list[T]]:
+        """What waits, as values: those that a peer may have delivered, and the others."""
+        doubtful: list[T] = []
+        others: list[T] = []
+        for value in sorted(self._waiting):
+            (doubtful if value.in_doubt else others).extend(self._codec.decode(array_of([value.head + value.payload])))
+        return doubtful, others
 
     def refused(self, number: int) -> int:
         """As the port `Dealing` says."""
@@ -296,10 +313,12 @@ class Dealer(Generic[T]):
         return dropped
 
 
-def _values_of(batch: Batch, places: Sequence[int]) -> Iterator[_Value]:
+def _values_of(batch: Batch, places: Sequence[int], *, in_doubt: bool) -> Iterator[_Value]:
     if isinstance(batch, _NewBatch):
         for place, payload in zip(places, batch.values(places), strict=True):
-            yield _Value(batch.number + place, payload)
+            yield _Value(batch.number + place, payload, in_doubt=in_doubt)
     elif isinstance(batch, _BatchOfWaiting):
         for place in places:
-            yield batch.run[place]
+            value = batch.run[place]
+            value.in_doubt = value.in_doubt or in_doubt
+            yield value

@@ -93,7 +93,8 @@ class Result:
 
 async def run_worker(port: int) -> None:
     """Connects to the demo at this port of the loopback interface, and works until it has no more jobs."""
-    async with open_tcp_importer("127.0.0.1", port) as importer:
+    # A worker that is killed does not come back: the others get its jobs at once.
+    async with open_tcp_importer("127.0.0.1", port, limits=Limits(resume_timeout=0)) as importer:
         await work(importer)
 
 

@@ -7,6 +7,7 @@ and a task that was cancelled in between leaves nothing behind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from .._ports import ReceivingChannel, ReceivingLink, SendingChannel, SendingLin
 from .._protocol.session import Session
 from .._protocol.settling import SettledReceiveWindow
 from .._protocol.window import ReceiveWindow
+from .lease import Lease
 
 __all__ = ["Link", "ReceiveLink", "SendLink", "SettledReceiveLink"]
 
@@ -25,6 +27,8 @@ class PeerOfLinks(Protocol):
 
     @property
     def session(self) -> Session: ...
+    @property
+    def lease(self) -> Lease | None: ...
 
     def send(self, channel_id: int, batch: Batch) -> None: ...
     def acknowledge(self, channel_id: int, window: ReceiveWindow, *, last: bool) -> None: ...
@@ -53,6 +57,9 @@ class _NoChannelYet:
 
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
         self._kept.append(lambda channel: channel.sender_left(link, code, message))
+
+    def lease_renewed(self, link: ReceivingLink) -> None:
+        """Nothing is being delivered yet."""
 
     def tell(self, channel: Any) -> None:
         for tell in self._kept:
@@ -92,6 +99,10 @@ class SendLink:
     @property
     def unacknowledged(self) -> int:
         return self._window.sent - self._window.acknowledged
+
+    @property
+    def written(self) -> int:
+        return self._window.written
 
     @property
     def credit(self) -> int:
@@ -170,6 +181,16 @@ class ReceiveLink:
     def exhausted(self) -> bool:
         return self._window.exhausted
 
+    @property
+    def leased(self) -> bool:
+        lease = self._peer.lease
+        return lease is None or lease.valid
+
+    @property
+    def lease_deadline(self) -> float:
+        lease = self._peer.lease
+        return math.inf if lease is None else lease.deadline
+
     def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
         window = self._window
         window.deliver(count, stepped=waited)
@@ -192,6 +213,9 @@ class ReceiveLink:
 
     def on_closed(self, code: Code, message: str, _count: int) -> None:
         self._channel.sender_left(self, code, message)
+
+    def on_lease_renewed(self) -> None:
+        self._channel.lease_renewed(self)
 
     def on_lost(self) -> None:
         self._channel.sender_left(self, None, "the connection was lost")

@@ -9,6 +9,7 @@ import attrs
 
 from .._batch import Batch
 from .._errors import Code
+from .resuming import Nonces
 
 __all__ = [
     "Accepted",
@@ -20,6 +21,8 @@ __all__ = [
     "PeerLeft",
     "RedeliveredNext",
     "Rejected",
+    "ResumeRequested",
+    "SessionResumed",
     "Settled",
     "ValuesReceived",
     "Violated",
@@ -29,6 +32,21 @@ __all__ = [
 @attrs.define
 class Greeted:
     """The peer's hello has arrived; channels can be bound."""
+
+
+@attrs.define
+class SessionResumed:
+    """The session goes on where it was."""
+
+
+@attrs.define
+class ResumeRequested:
+    """An importer wants to go on with a session: check the proof, then answer with `resume` or `refuse`."""
+
+    session: bytes
+    epoch: int
+    proof: bytes
+    nonces: Nonces
 
 
 @attrs.define
@@ -123,6 +141,8 @@ class Violated:
 
 Event = (
     Greeted
+    | ResumeRequested
+    | SessionResumed
     | ImportRequested
     | Accepted
     | Rejected

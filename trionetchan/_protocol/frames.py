@@ -17,6 +17,7 @@ import attrs
 from .._cbor import ARRAY, BYTES, MAP, TEXT, UINT, Buffer, head, read_head, skip
 from .._errors import Code, ProtocolError, printable
 from .._limits import MAX_NAME_SIZE
+from .resuming import ID_SIZE, NONCE_SIZE, PROOF_SIZE, SECRET_SIZE
 
 __all__ = [
     "DATA_OVERHEAD",
@@ -33,10 +34,15 @@ __all__ = [
     "Goodbye",
     "Hello",
     "Import",
+    "Parameters",
     "Ping",
     "Pong",
+    "Position",
     "Redelivered",
     "Reject",
+    "Resume",
+    "Resumed",
+    "Seen",
     "Settle",
     "data_head",
     "decode",
@@ -57,6 +63,7 @@ _NO_NAME_CHARACTERS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x20
 
 Reader = Callable[[Buffer, int], tuple[Any, int]]
 Writer = Callable[[Any], bytes]
+Parameters = dict[str, int | bytes]
 
 
 def _expected(what: str, data: Buffer, position: int) -> ProtocolError:
@@ -112,6 +119,18 @@ def _write_bytes(value: bytes) -> bytes:
     return head(BYTES, len(value)) + value
 
 
+def _bytes_of(size: int) -> tuple[Reader, Writer]:
+    """A byte string of exactly this size."""
+
+    def read(data: Buffer, position: int) -> tuple[bytes, int]:
+        value, end = _read_bytes(data, position)
+        if len(value) != size:
+            raise ProtocolError(f"expected {size} bytes, got {len(value)}")
+        return bytes(value), end
+
+    return read, _write_bytes
+
+
 def _read_schema(data: Buffer, position: int) -> tuple[bytes, int]:
     """Whatever it holds: who cannot read it refuses the import, not the session."""
     value, end = _read_bytes(data, position)
@@ -161,27 +180,30 @@ def _read_code(data: Buffer, position: int) -> tuple[Code, int]:
         raise ProtocolError(f"expected a code from 0 to {max(Code)}, got {value}") from None
 
 
-def _read_parameters(data: Buffer, position: int) -> tuple[dict[str, int], int]:
-    """A map of names to unsigned integers; values of other kinds belong to later versions and are skipped."""
+def _read_parameters(data: Buffer, position: int) -> tuple[Parameters, int]:
+    """A map of names to values; those of other names belong to later versions and are skipped."""
     major, size, position = read_head(data, position)
     if major != MAP or size > 64:
         raise ProtocolError(f"expected a map of at most 64 parameters, got major type {major}, length {size}")
-    parameters: dict[str, int] = {}
+    parameters: Parameters = {}
     names: set[str] = set()
     for _ in range(size):
         name, position = _read_text(data, position)
         if name in names:
             raise ProtocolError(f"expected each parameter once, got {printable(name, 40)!r} twice")
         names.add(name)
-        if name in Hello.NUMBERS:
-            parameters[name], position = _read_uint(data, position)
+        if name in _PARAMETER_READERS:
+            parameters[name], position = _PARAMETER_READERS[name](data, position)
         else:
             position = skip(data, position, max_depth=8)
     return parameters, position
 
 
-def _write_parameters(value: dict[str, int]) -> bytes:
-    return head(MAP, len(value)) + b"".join(_write_text(name) + _write_uint(number) for name, number in value.items())
+def _write_parameters(value: Parameters) -> bytes:
+    return head(MAP, len(value)) + b"".join(
+        _write_text(name) + (_write_uint(item) if isinstance(item, int) else _write_bytes(item))
+        for name, item in value.items()
+    )
 
 
 def _read_ranges(data: Buffer, position: int) -> tuple[tuple[int, ...], int]:
@@ -211,6 +233,13 @@ def _read_outcome(data: Buffer, position: int) -> tuple[bool, int]:
 def _write_outcome(accepted: bool) -> bytes:
     return b"\x00" if accepted else b"\x01"
 
+
+_PARAMETER_READERS: dict[str, Reader] = {
+    **dict.fromkeys(("frame", "value", "buffer", "keepalive", "resume", "settle"), _read_uint),
+    "nonce": _bytes_of(NONCE_SIZE)[0],
+    "session": _bytes_of(ID_SIZE)[0],
+    "secret": _bytes_of(SECRET_SIZE)[0],
+}
 
 _UINT = (_read_uint, _write_uint)
 _UINT_OR_NULL = (_read_uint_or_null, _write_uint_or_null)
@@ -242,13 +271,12 @@ class Frame:
 
 @attrs.define
 class Hello(Frame):
-    """The first frame both ways. `parameters`: sizes in bytes, times in milliseconds."""
+    """The first frame both ways. `parameters`: sizes in bytes, times in milliseconds; for a resume, bytes."""
 
     KIND = 0
     FIELDS = (_UINT, _PARAMETERS)
-    NUMBERS: ClassVar[frozenset[str]] = frozenset({"frame", "value", "buffer", "keepalive", "resume", "settle"})
     version: int
-    parameters: dict[str, int]
+    parameters: Parameters
 
 
 @attrs.define
@@ -368,6 +396,49 @@ class Goodbye(Frame):
 
 
 @attrs.define
+class Resume(Frame):
+    """An importer goes on with a session. `seen`: control frames it has had; `channels`: how many POSITIONs follow."""
+
+    KIND = 11
+    FIELDS = (_bytes_of(ID_SIZE), _UINT, _bytes_of(PROOF_SIZE), _UINT, _UINT)
+    session: bytes
+    epoch: int
+    proof: bytes
+    seen: int
+    channels: int
+
+
+@attrs.define
+class Resumed(Frame):
+    """The exporter goes on, too."""
+
+    KIND = 12
+    FIELDS = (_bytes_of(PROOF_SIZE), _UINT, _UINT)
+    proof: bytes
+    seen: int
+    channels: int
+
+
+@attrs.define
+class Position(Frame):
+    """How many values this side has received on a channel: the sender goes on from there."""
+
+    KIND = 13
+    FIELDS = (_UINT, _UINT)
+    channel: int
+    received: int
+
+
+@attrs.define
+class Seen(Frame):
+    """How many control frames of this session this side has had: the other side can forget them."""
+
+    KIND = 14
+    FIELDS = (_UINT,)
+    count: int
+
+
+@attrs.define
 class Redelivered(Frame):
     """The next batch, of these values, brings what some importer had before. To a receiver that settles only."""
 
@@ -380,7 +451,10 @@ class Redelivered(Frame):
 
 _KINDS: dict[int, type[Frame]] = {
     frame.KIND: frame
-    for frame in (Hello, Import, Accept, Reject, Data, Ack, Settle, Close, Ping, Pong, Goodbye, Redelivered)
+    for frame in (
+        *(Hello, Import, Accept, Reject, Data, Ack, Settle, Close, Ping, Pong, Goodbye),
+        *(Resume, Resumed, Position, Seen, Redelivered),
+    )
 }
 
 

@@ -2,6 +2,10 @@
 
 Control frames first, then acknowledgements, then data: a frame of each channel that has some, in turn, so that no
 channel and no large value holds up another. A channel's close follows its data.
+
+In a session that can be resumed, control frames and the closes of senders are counted, and kept until the peer says how
+many it has seen. When the stream breaks, those that it has not seen are said again on the next one. Acknowledgements
+only grow, and the windows keep the data.
 """
 
 from __future__ import annotations
@@ -10,8 +14,8 @@ from collections import deque
 
 import attrs
 
-from .._errors import Code
-from .frames import DATA_OVERHEAD, Ack, Close, Frame, Redelivered, data_head, encode
+from .._errors import Code, ProtocolError
+from .frames import DATA_OVERHEAD, Ack, Close, Frame, Redelivered, Seen, data_head, encode
 from .window import ReceiveWindow, SendWindow
 
 __all__ = ["FRAME_SIZE", "Outbox", "Piece", "Writing"]
@@ -28,7 +32,18 @@ class Writing:
     channel: int
     window: SendWindow
     close: tuple[Code, str] | None = None
+    closed: bool = False  # whether the close is written
     in_line: bool = False  # whether it has its place among those that are written in turn
+
+    @property
+    def close_is_next(self) -> bool:
+        """Whether all that is left to write is the close."""
+        return self.close is not None and not self.closed and self.window.next_to_write is None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something is left to write."""
+        return self.window.next_to_write is not None or (self.close is not None and not self.closed)
 
     def next_frame(self, max_size: int) -> list[Piece]:
         """The next frame, of at most `max_size` bytes, in pieces."""
@@ -36,7 +51,7 @@ class Writing:
         if batch is None:
             assert self.close is not None
             code, message = self.close
-            self.close = None
+            self.closed = True
             return [encode(Close(self.channel, self.window.written, code, message))]
         start, size = batch.written, batch.size
         end = batch.written = min(size, start + max_size - DATA_OVERHEAD)
@@ -54,6 +69,11 @@ class Outbox:
     def __init__(self) -> None:
         self.left_over = False
         """Whether the last acknowledgements that were written left out what is not confirmed."""
+        self.keeps = False
+        """Whether what is counted is kept until the peer has seen it."""
+        self._kept: deque[bytes | Writing] = deque()  # written; a `Writing` stands for its close
+        self._forgotten = 0  # how many were kept before these
+        self._seen: Seen | None = None  # to be said
         self._control: list[bytes] = []
         self._acks: dict[int, ReceiveWindow] = {}
         self._hurried = False
@@ -64,9 +84,14 @@ class Outbox:
         return len(self._control)
 
     @property
+    def unseen(self) -> int:
+        """How many are kept, as the peer has not said that it has them."""
+        return len(self._kept)
+
+    @property
     def must_answer(self) -> bool:
         """Whether there is something to say that does not wait."""
-        return bool(self._line or self._hurried or self._control)
+        return bool(self._line or self._hurried or self._control or self._seen)
 
     @property
     def has_undue(self) -> bool:
@@ -116,10 +141,56 @@ class Outbox:
             writing.in_line = False
         self._line.clear()
 
+    # What is kept for a resume
+
+    def tell_seen(self, count: int) -> None:
+        """The peer can forget what it has kept, up to this count."""
+        self._seen = Seen(count)
+
+    def keep_nothing(self) -> None:
+        """The session cannot be resumed."""
+        self.keeps = False
+        self._kept.clear()
+
+    def check_seen(self, count: int) -> None:
+        """`ProtocolError` unless the peer may have seen just so many."""
+        written = self._forgotten + len(self._kept)
+        if not self._forgotten <= count <= written:
+            raise ProtocolError(f"expected from {self._forgotten} to {written} control frames seen, got {count}")
+
+    def closes_behind(self, count: int) -> list[Writing]:
+        """After `check_seen`: the channels whose closes are written, and of which a peer that has so many has none."""
+        kept = list(self._kept)[count - self._forgotten :]
+        return [writing for writing in kept if isinstance(writing, Writing)]
+
+    def seen(self, count: int) -> None:
+        """After `check_seen`: the peer has so many."""
+        while self._forgotten < count:
+            self._kept.popleft()
+            self._forgotten += 1
+
+    def rewind(self, count: int) -> None:
+        """On a new stream, after `check_seen`: what the peer has not seen of what was said is said again."""
+        self.seen(count)
+        for writing in self._kept:
+            if isinstance(writing, Writing):
+                writing.closed = False
+        self._control[:0] = [frame for frame in self._kept if isinstance(frame, bytes)]
+        self._kept.clear()
+        self._seen = None  # the peer was told when the stream began
+        self.drop_data()
+
+    # Bytes out
+
     def data_to_send(self, size: int, peer_frame_size: int) -> list[Piece]:
         """The next pieces to send, in order, about `size` bytes in all. No data frame is larger than the peer takes."""
         pieces: list[Piece] = list(self._control)
+        if self.keeps:
+            self._kept.extend(self._control)
         self._control.clear()
+        if self._seen is not None:
+            pieces.append(encode(self._seen))
+            self._seen = None
         self.left_over = False
         if self._hurried:
             self._write_acknowledgements(pieces)
@@ -127,10 +198,12 @@ class Outbox:
         max_size = min(peer_frame_size, FRAME_SIZE)
         while self._line and size > 0:
             writing = self._line.popleft()
+            if self.keeps and writing.close_is_next:
+                self._kept.append(writing)
             frame = writing.next_frame(max_size)
             size -= sum(map(len, frame))
             pieces += frame
-            writing.in_line = writing.close is not None or writing.window.next_to_write is not None
+            writing.in_line = writing.has_more
             if writing.in_line:
                 self._line.append(writing)
         return pieces

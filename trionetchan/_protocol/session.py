@@ -34,6 +34,10 @@ not list breaks the protocol and is a `ProtocolError`. The class ends with the s
 
 The receiver always has the last word: its CLOSE carries the final count of delivered values. A sender's CLOSE only says
 that nothing more will come, and how much there was.
+
+When its stream breaks, a session that both sides keep goes on over another: each says how many control frames it has
+had, and for each channel how many values have come; each goes back to what the other has (`rewind`). Nothing else
+changes: a channel stands as it stood.
 """
 
 from __future__ import annotations
@@ -58,7 +62,7 @@ from .events import (
     Settled,
     ValuesReceived,
 )
-from .frames import Accept, Ack, Close, Data, Frame, Import, Redelivered, Reject, Settle, kind_name
+from .frames import Accept, Ack, Close, Data, Frame, Import, Position, Redelivered, Reject, Seen, Settle, kind_name
 from .outbox import Outbox, Piece, Writing
 from .settling import SettledReceiveWindow, SettledSendWindow
 from .window import ReceiveWindow, SendWindow
@@ -66,7 +70,9 @@ from .window import ReceiveWindow, SendWindow
 __all__ = ["MAX_ANSWERS", "Role", "Session", "State"]
 
 MAX_ANSWERS = 10_000  # frames owed to a peer that does not read them
+MAX_UNSEEN = 2**16  # control frames that a peer may leave unconfirmed, beside what is on its way
 LEAST_FRAME_SIZE = 64 * 2**10  # what every peer reads
+SEEN_INTERVAL = 16  # control frames of the peer after which it is told that it can forget them
 
 
 class Role(enum.Enum):
@@ -127,6 +133,8 @@ class _Channel:
         return self.writing.window
 
 
+_COUNTED = frozenset({Import, Accept, Reject, Settle, Close})
+
 _BOUND = None
 _Step = tuple[Callable[[Any, Any, Any], Event | None] | None, State | None]
 
@@ -147,12 +155,30 @@ class Session:
         self._settled: dict[int, SettledReceiveWindow] = {}  # those with settlements that are not said
         self._next_id = 0
         self._peer: dict[str, int] | None = None  # the parameters of its hello
+        self.outbox.keeps = limits.resume_timeout > 0
+        self.resume_time = 0.0
+        """For how long, in seconds, both sides keep the session when its stream breaks."""
+        self.established = False
+        """Whether the peer has said anything on a channel, so that it has state of this session."""
+        self._handled = 0  # control frames of the peer
+        self._told = 0  # how many of them it has been told of
 
     # What the peer has said of itself
 
-    def greet(self, parameters: dict[str, int]) -> None:
-        """The peer's hello has arrived."""
+    def greet(self, parameters: dict[str, int], *, resumable: bool = False) -> None:
+        """The peer's hello has arrived; the first counts. `resumable`: both sides have what it takes to resume."""
+        if self._peer is not None:
+            return
         self._peer = parameters
+        if resumable:
+            self.resume_time = min(self._limits.resume_timeout, parameters["resume"] / 1000)
+        else:
+            self.outbox.keep_nothing()
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the peer's hello has arrived."""
+        return self._peer is not None
 
     @property
     def max_value_size(self) -> int:
@@ -273,8 +299,13 @@ class Session:
 
     def receive(self, frame: Frame) -> Event | None:
         """What a frame brings, if anything. `ProtocolError` if the peer may not send it now."""
+        if type(frame) in _COUNTED:
+            self._count()
         if type(frame) is Import:
             return self._on_import(frame)
+        if type(frame) is Seen:
+            self._on_seen(frame)
+            return None
         channel_id: int | None = getattr(frame, "channel", None)
         if channel_id is None or (isinstance(frame, Accept | Reject) and self.role is Role.EXPORTER):
             raise self._unexpected(frame)
@@ -309,6 +340,8 @@ class Session:
             raise ProtocolError(f"expected a window of at least 1, got 0, on channel {frame.name!r}")
         if len(self.outbox) > MAX_ANSWERS:
             raise ProtocolError(f"expected a peer that reads, got {len(self.outbox)} answers that wait for it")
+        if self.outbox.unseen > MAX_UNSEEN:
+            raise ProtocolError(f"expected SEEN of at least one of {self.outbox.unseen} control frames, got none")
         self._next_id += 1
         if len(self._channels) >= self._limits.max_channels:
             message = f"{frame.name}: expected at most {self._limits.max_channels} channels at a time, got one more"
@@ -322,10 +355,12 @@ class Session:
     def _on_accept(self, channel: _Channel, frame: Accept) -> Accepted:
         if not frame.window:
             raise ProtocolError(f"expected a window of at least 1, got 0, on channel {channel.id}")
+        self.established = True
         self._open(channel, min(channel.window, frame.window))
         return Accepted(channel.id, frame.schema)
 
     def _on_reject(self, channel: _Channel, frame: Reject) -> Rejected:
+        self.established = True
         return Rejected(channel.id, frame.code, frame.message)
 
     def _on_withdrawn(self, channel: _Channel, frame: Close) -> Closed:
@@ -383,6 +418,103 @@ class Session:
             raise ProtocolError(f"expected {expected}, got it with {frame.count}")
         self.outbox.leave_line(channel.writing)
         return Closed(channel.id, frame.code, frame.message, count)
+
+    # Going on over another stream
+
+    @property
+    def seen(self) -> int:
+        """How many control frames of the peer have come."""
+        return self._handled
+
+    @property
+    def positions(self) -> list[Position]:
+        """How many values have come, for each channel where this side receives, or will."""
+        return [
+            Position(channel.id, 0 if channel.receiver is None else channel.receiver.received)
+            for channel in self._channels.values()
+            if not channel.sends
+        ]
+
+    def check_position(self, channel_id: int, received: int) -> bool:
+        """Whether this side has begun to send on that channel. `ProtocolError` if the peer cannot have received that.
+
+        It also names channels that it has asked for and that are not bound here, or not any more.
+        """
+        channel = self._channels.get(channel_id)
+        if channel is not None and channel.writing is not None:
+            channel.sender.check_rewind(channel_id, received)
+            return True
+        receives = channel is not None and not channel.sends
+        unknown = self.role is Role.IMPORTER and channel_id >= self._next_id
+        if received or receives or unknown:
+            raise ProtocolError(
+                f"expected no values received on channel {channel_id}, which sends none, got {received}"
+            )
+        return False
+
+    def _check_closes(self, seen: int, positions: dict[int, int]) -> None:
+        """Who has seen a sender's close has received all values before it."""
+        unseen = self.outbox.closes_behind(seen)
+        for channel in self._channels.values():
+            writing = channel.writing
+            if writing is None or not writing.closed or writing in unseen:
+                continue
+            sent = writing.window.written
+            received = positions.get(channel.id, sent)
+            if received != sent:
+                expected = f"all {sent} values of channel {channel.id} before its close"
+                raise ProtocolError(f"expected {expected}, got {received}")
+
+    def rewind(self, seen: int, positions: dict[int, int]) -> None:
+        """Goes back to what the peer has had: control frames, and values on each channel where it receives.
+
+        `ProtocolError` if it cannot have had that; nothing is changed then. A channel that it does not name, it has
+        closed: its last word is to come.
+        """
+        sending = [channel for channel in self._channels.values() if channel.writing is not None]
+        self.outbox.check_seen(seen)
+        for number, received in positions.items():
+            self.check_position(number, received)
+        self._check_closes(seen, positions)
+        if seen:
+            self.established = True
+        self.outbox.rewind(seen)
+        for channel in sending:
+            assert channel.writing is not None
+            if channel.id not in positions:
+                channel.sender.discard_unwritten()
+            else:
+                channel.sender.rewind(positions[channel.id])
+                if channel.writing.has_more:
+                    self.outbox.get_in_line(channel.writing)
+        for channel in self._channels.values():
+            if channel.receiver is not None:
+                channel.receiver.rewind()
+                if channel.state in (State.RECEIVING, State.SETTLING) and channel.receiver.delivered:
+                    self.outbox.acknowledge(channel.id, channel.receiver)
+        self._told = self._handled
+        self.hurry()
+
+    def restart(self) -> None:
+        """Begins anew with a peer that has nothing of this session: it must not be `established`."""
+        assert not self.established
+        self._peer = None
+        self.resume_time = 0.0
+        self.outbox.keeps = True
+        self.rewind(0, {})
+
+    def _count(self) -> None:
+        self._handled += 1
+        if self.outbox.keeps and self._handled - self._told >= SEEN_INTERVAL:
+            self._told = self._handled
+            self.outbox.tell_seen(self._handled)
+
+    def _on_seen(self, frame: Seen) -> None:
+        if not self.outbox.keeps:
+            raise self._unexpected(frame)
+        self.established = True
+        self.outbox.check_seen(frame.count)
+        self.outbox.seen(frame.count)
 
     # Helpers
 

@@ -143,6 +143,10 @@ class SettledReceiveWindow(ReceiveWindow):
             self._returned = None
         return whole
 
+    def rewind(self) -> None:
+        super().rewind()
+        self._returned = None  # it is said again
+
     # What the program says
 
     def settle(self, number: int, *, accepted: bool) -> None:

@@ -46,6 +46,7 @@ class SendWindow:
         self._kept: list[Batch] = []  # not acknowledged, oldest first
         self._bytes_kept = 0
         self._unwritten: list[Batch] = []
+        self._discards = False  # what is not on the wire yet never will be
 
     @property
     def unacknowledged(self) -> int:
@@ -85,7 +86,25 @@ class SendWindow:
 
     def discard_unwritten(self) -> None:
         """What has not gone onto the wire whole never will; it stays unacknowledged."""
+        self._discards = True
         self._unwritten.clear()
+
+    def check_rewind(self, channel: int, received: int) -> None:
+        """`ProtocolError` unless the peer may have received just so many values."""
+        whole = {self.written, *(batch.first for batch in self._kept)}
+        if not self.acknowledged <= received <= self.written or received not in whole:
+            raise ProtocolError(
+                f"expected a position from {self.acknowledged} to {self.written}, where a batch ends, "
+                f"on channel {channel}, got {received}"
+            )
+
+    def rewind(self, received: int) -> None:
+        """Goes back, after `check_rewind`, to what the peer has received: the rest is written again."""
+        self.written = received
+        if not self._discards:
+            self._unwritten = [batch for batch in self._kept if batch.first >= received]
+            for batch in self._unwritten:
+                batch.written = 0
 
     def acknowledge(self, delivered: int, value_limit: int, byte_limit: int) -> int:
         """How many values are acknowledged anew. `ProtocolError` for more than were written; going back is ignored."""
@@ -209,6 +228,12 @@ class ReceiveWindow:
     def discard_partial(self) -> None:
         self._partial = bytearray()
         self._partial_count = 0
+
+    def rewind(self) -> None:
+        """Goes back to the last batch that came whole; what the sender was told is told again."""
+        self.bytes_received -= len(self._partial)
+        self.discard_partial()
+        self.announced = -1
 
     def deliver(self, count: int, *, stepped: bool = False) -> None:
         """The local end has accepted `count` more values.

@@ -1,12 +1,14 @@
-"""One side of a stream: magic, frames, hello, pings and goodbye. What dies with a stream; a session outlives it.
+"""One side of a stream: magic, frames, handshake, pings and goodbye. What dies with a stream; a session outlives it.
 
 Feed what arrives to `receive_data` and handle the events it returns; send whatever `data_to_send` has. No I/O, no
 clock, no trio.
 
     state        to                       what happens
-    CONNECTING   GREETED                  the peer's hello is read; until then nothing else is, but a goodbye
+    CONNECTING   GREETED                  the handshake is done; until then nothing else is read, but a goodbye
+    CONNECTING   RESUMED                  the same, and it went on with a session (on an exporter)
+    RESUMED      GREETED                  the importer says something: it knows that the session goes on
     GREETED      LEAVING                  `leave`; or the peer said goodbye; or it broke the protocol
-    CONNECTING   LEAVING                  the same
+    (these)      LEAVING                  the same
     LEAVING      OVER                     the goodbye is handed out; it is the last frame
 
 From LEAVING on nothing is read, and what this side had to say before is still written.
@@ -19,10 +21,12 @@ from collections.abc import Iterator
 
 from .._errors import Code, ProtocolError
 from .._limits import Limits
-from .events import Event, Greeted, PeerLeft, Violated
-from .frames import MAGIC, VERSION, Frame, FrameCutter, Goodbye, Hello, Ping, Pong, encode, kind_name
+from .events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
+from .frames import MAGIC, Frame, FrameCutter, Goodbye, Hello, Ping, Pong, Position, Resume, Resumed, encode
+from .handshake import ExporterHandshake, Handshake, ImporterHandshake, NoResumeError, UnsupportedVersionError
 from .outbox import FRAME_SIZE, Piece
-from .session import Session
+from .resuming import SessionKey
+from .session import Role, Session
 
 __all__ = ["Wire", "WireState"]
 
@@ -31,25 +35,47 @@ class WireState(enum.Enum):
     """How one side of a stream stands."""
 
     CONNECTING = "connecting"
+    RESUMED = "resumed"
     GREETED = "greeted"
     LEAVING = "leaving"
     OVER = "over"
 
 
-class _UnsupportedVersion(ProtocolError):
-    """The peer speaks another version."""
-
-
 class Wire:
-    """A stream of bytes to and from a session."""
+    """A stream of bytes to and from a session.
 
-    def __init__(self, session: Session, limits: Limits) -> None:
-        self.session = session
+    `nonce` is random, and new for each stream; without one, this side does not resume. An importer that does has a
+    `key`, with which it begins its session or, if it `resumes`, goes on with it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        limits: Limits,
+        *,
+        nonce: bytes | None = None,
+        key: SessionKey | None = None,
+        resumes: bool = False,
+    ) -> None:
         self.state = WireState.CONNECTING
+        self.session = session
+        self.answered = -1
+        """The token of the last ping that the peer has answered."""
+        self._handshake: Handshake
+        if session.role is Role.IMPORTER:
+            self._handshake = ImporterHandshake(session, limits, nonce, key, resumes=resumes)
+        else:
+            self._handshake = ExporterHandshake(session, limits, nonce)
         self._cutter = FrameCutter(limits.max_frame_size)
-        self._own: list[Piece] = [MAGIC, encode(Hello(VERSION, parameters(limits)))]
+        self._opening: list[Piece] = [MAGIC]
+        self._own: list[Piece] = []
         self._pong: Pong | None = None
         self._goodbye = Goodbye(Code.FINISHED, "")
+
+    @property
+    def key(self) -> SessionKey | None:
+        """What resumes the session, once the handshake is done. None: it cannot be resumed."""
+        return self._handshake.key
 
     @property
     def ended(self) -> bool:
@@ -77,28 +103,54 @@ class Wire:
             self.session.hurry()
             self._goodbye = Goodbye(code, message)
 
+    def abandon(self) -> None:
+        """Nothing more is read or written: another stream carries the session."""
+        self.state = WireState.OVER
+
+    def resume(self, session: Session, key: SessionKey) -> None:
+        """Accepts a `ResumeRequested`, whose proof is right: this stream carries that session from now on."""
+        assert isinstance(self._handshake, ExporterHandshake)
+        self.session = session
+        self._handshake.accept(session, key)
+
+    def refuse(self, message: str) -> None:
+        """Refuses a `ResumeRequested`."""
+        self.leave(Code.SESSION_LOST, message)
+
     # Bytes out
+
+    @property
+    def _carries(self) -> bool:
+        """Whether the session may be written."""
+        return not self._handshake.resumes
 
     @property
     def must_answer(self) -> bool:
         """Whether there is something to say that does not wait."""
-        if self._own or self._pong is not None or self.session.outbox.must_answer:
+        if self._own or self._pong is not None or self._opening or self._handshake.said:
+            return self.state is not WireState.OVER
+        if self._carries and self.session.outbox.must_answer:
             return self.state is not WireState.OVER
         return self._goodbye_is_due
 
     @property
     def _goodbye_is_due(self) -> bool:
-        return self.state is WireState.LEAVING and not self.session.has_unsaid
+        return self.state is WireState.LEAVING and not (self._carries and self.session.has_unsaid)
 
     def data_to_send(self, size: int = FRAME_SIZE) -> list[Piece]:
         """The next pieces to send, in order, about `size` bytes in all; none when there is nothing to say."""
         if self.over:
             return []
-        pieces, self._own = self._own, []
+        pieces, self._opening = self._opening, []
+        pieces += map(encode, self._handshake.said)
+        self._handshake.said.clear()
+        pieces += self._own
+        self._own.clear()
         if self._pong is not None:
             pieces.append(encode(self._pong))
             self._pong = None
-        pieces += self.session.data_to_send(size - sum(map(len, pieces)))
+        if self._carries:
+            pieces += self.session.data_to_send(size - sum(map(len, pieces)))
         if self.state is WireState.LEAVING and self._goodbye_is_due:
             pieces.append(encode(self._goodbye))
             self.state = WireState.OVER
@@ -120,8 +172,13 @@ class Wire:
                     yield event
                     if self.ended:
                         return
+                    if type(event) is ResumeRequested and (resumed := self._go_on()):
+                        yield resumed
+        except NoResumeError as error:
+            self._stop(Code.SESSION_LOST, str(error))
+            yield PeerLeft(Code.SESSION_LOST, str(error))
         except ProtocolError as error:
-            unsupported = isinstance(error, _UnsupportedVersion)
+            unsupported = isinstance(error, UnsupportedVersionError)
             self._stop(Code.UNSUPPORTED_VERSION if unsupported else Code.PROTOCOL_ERROR, str(error))
             yield Violated(str(error))
 
@@ -132,24 +189,34 @@ class Wire:
             case Goodbye(code, message):
                 self._stop(Code.FINISHED)
                 return PeerLeft(code, message)
-            case Hello():
-                return self._greet(frame)
-            case _ if self.state is WireState.CONNECTING:
-                raise ProtocolError(f"expected HELLO first, got {kind_name(frame)}")
-            case Ping(token):
+            case Ping(token) if self.state is not WireState.CONNECTING or self._handshake.greeted:
                 self._pong = Pong(token)  # one at a time: a peer that floods is answered once
+            case Pong(token) if self.state is not WireState.CONNECTING or self._handshake.greeted:
+                self.answered = token
+            case _ if self.state is WireState.RESUMED and not isinstance(frame, _OWN_FRAMES):
+                assert self.key is not None
+                self.key.confirm()
+                self.state = WireState.GREETED
+                return self.session.receive(frame)
             case _:
-                pass  # a pong: any byte is a sign of life, and this is nothing more
+                event = self._handshake.receive(frame)
+                self._enter(event)
+                return event
         return None
 
-    def _greet(self, hello: Hello) -> Greeted:
-        if self.state is not WireState.CONNECTING:
-            raise ProtocolError("expected one HELLO, got a second")
-        if hello.version != VERSION:
-            raise _UnsupportedVersion(f"expected protocol version {VERSION}, got version {hello.version}")
-        self.session.greet(_checked(hello.parameters))
-        self.state = WireState.GREETED
-        return Greeted()
+    def _go_on(self) -> SessionResumed | None:
+        """A resume was accepted."""
+        assert isinstance(self._handshake, ExporterHandshake)
+        event = self._handshake.go_on()
+        self._enter(event)
+        return event
+
+    def _enter(self, event: Event | None) -> None:
+        """The handshake has got so far."""
+        if isinstance(event, SessionResumed) and self.session.role is Role.EXPORTER:
+            self.state = WireState.RESUMED
+        elif isinstance(event, Greeted | SessionResumed):
+            self.state = WireState.GREETED
 
     def _stop(self, code: Code, message: str = "") -> None:
         """The peer takes no more data."""
@@ -157,25 +224,4 @@ class Wire:
         self.leave(code, message)
 
 
-_OWN_FRAMES = (Hello, Ping, Pong, Goodbye)
-
-
-def parameters(limits: Limits) -> dict[str, int]:
-    """What a side says of itself in its hello."""
-    return {
-        "frame": limits.max_frame_size,
-        "value": limits.max_value_size,
-        "buffer": limits.max_buffered_bytes,
-        "keepalive": int(min(limits.keepalive, 1e9) * 1000),
-        "resume": 0,
-        "settle": 1,
-    }
-
-
-def _checked(parameters: dict[str, int]) -> dict[str, int]:
-    """The parameters of a peer's hello, with what it left out."""
-    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0, "settle": 0} | parameters
-    for name, least in ("frame", 64 * 2**10), ("value", 1), ("buffer", 1):
-        if peer[name] < least:
-            raise ProtocolError(f"expected a parameter {name!r} of at least {least}, got {peer[name]}")
-    return peer
+_OWN_FRAMES = (Hello, Ping, Pong, Goodbye, Resume, Resumed, Position)
