@@ -813,6 +813,48 @@ async def test_workers_that_are_cut_off_lose_nothing(seed: int) -> None:
     assert accepted.keys() == set(range(count))
 
 
+@pytest.mark.promise(49, 50)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_broken_connection_is_a_pause(nursery: trio.Nursery, seed: int) -> None:
+    """What is settled stays so, what is in hand stays there, and what comes again is told as on one stream."""
+    chance = random.Random(seed)
+    count = 300
+    streams: list[trio.abc.Stream] = []
+    accepted: Counter[int] = Counter()
+    rejected: Counter[int] = Counter()
+
+    async with open_exporter(limits=Limits(max_redeliveries=10**6)) as exporter:
+
+        async def dial() -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(exporter.serve_stream, theirs)
+            streams.append(ours)
+            return ours
+
+        send = exporter.open_send_channel("jobs", int, max_buffer_size=10)
+        nursery.start_soon(put, send, list(range(count)))
+        async with open_importer(dial) as importer:
+            jobs = await manual(importer, window=12)
+            held: list[Delivery[int]] = []
+            async for delivery in jobs:
+                assert delivery.redelivered == (rejected[delivery.value] > 0)
+                held.append(delivery)
+                if chance.random() < 0.1 and len(streams) < 25:
+                    await trio.aclose_forcefully(streams[-1])
+                while held and (chance.random() < 0.6 or len(held) > 9 or not jobs.statistics().current_buffer_used):
+                    each = held.pop(chance.randrange(len(held)))
+                    if chance.random() < 0.2:
+                        rejected[each.value] += 1
+                        await each.reject()
+                    else:
+                        await each.ack()
+                        accepted[each.value] += 1
+        statistics = exporter.statistics().channels["jobs"]
+        assert len(streams) > 10
+    assert accepted == dict.fromkeys(range(count), 1)
+    assert (statistics.acknowledged, statistics.redelivered) == (count, rejected.total())
+
+
 # Arguments, and peers of other makes
 
 
