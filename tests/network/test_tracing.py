@@ -11,7 +11,20 @@ from support import connected
 from trionetchan._errors import Code
 from trionetchan._network import tracing
 from trionetchan._network.tracing import Tracer, tracer_for
-from trionetchan._protocol.frames import MAGIC, VERSION, Ack, Close, Data, FrameCutter, Hello, Import, Ping, encode
+from trionetchan._protocol.frames import (
+    MAGIC,
+    VERSION,
+    Ack,
+    Close,
+    Data,
+    FrameCutter,
+    Hello,
+    Import,
+    Ping,
+    Resume,
+    Resumed,
+    encode,
+)
 
 WIRE = "trionetchan.wire"
 
@@ -85,3 +98,15 @@ async def test_a_connection_is_traced_only_where_it_is_on(
     logged = "\n".join(lines(caplog))
     for word in ("HELLO", "IMPORT", "ACCEPT", "DATA", "GOODBYE"):
         assert (word in logged) == traced
+
+
+def test_no_secret_is_traced(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, WIRE)
+    tracer = tracer_for("importer", "x")
+    assert tracer is not None
+    secret, nonce, session, proof = b"S" * 32, b"N" * 16, b"I" * 16, b"P" * 32
+    hello = Hello(1, {"resume": 5, "nonce": nonce, "session": session, "secret": secret})
+    tracer.sent([MAGIC, encode(hello), encode(Resume(session, 0, proof, 1, 0)), encode(Resumed(proof, 1, 0))])
+    assert "'secret': 32 bytes" in caplog.text
+    assert "RESUME session=16 bytes epoch=0 proof=32 bytes" in caplog.text
+    assert not any(4 * letter in caplog.text for letter in "SNIP")

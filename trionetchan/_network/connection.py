@@ -25,7 +25,6 @@ from .._limits import Limits
 from .._protocol.events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
 from .._protocol.keepalive import Keepalive, Look
 from .._protocol.resuming import NONCE_SIZE
-from .._protocol.session import Role
 from .._protocol.wire import Wire
 from .lease import Instant, now
 from .peer import Peer
@@ -88,6 +87,7 @@ class Connection:
         self._greeted = trio.Event()
         self._over = trio.Event()
         self._began = now()
+        self._asked = 0  # how many pings
         self._pings: dict[int, Instant] = {}  # when those were sent that keep the lease
         self._unsent: list[Piece] = []  # the rest of a write that the socket did not take whole
         self._writer_waits = False  # the writer has nothing to do
@@ -145,7 +145,7 @@ class Connection:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._keep_alive, nursery)
+                    nursery.start_soon(self._keep_alive)
                     nursery.start_soon(self._acknowledge)
                     async with trio.open_nursery() as both:
                         both.start_soon(self._write)
@@ -301,19 +301,7 @@ class Connection:
 
     # Keepalive
 
-    async def _keep_lease(self) -> None:
-        """Asks for signs of life under which values are delivered."""
-        interval = max(self.peer.session.resume_time / PINGS_PER_LEASE, SHORTEST_INTERVAL)
-        token = 0
-        while True:
-            token += 1
-            self._pings[token] = now()
-            self._pings.pop(token - MAX_PINGS, None)
-            self._wire.ping(token)
-            self.flush()
-            await trio.sleep(interval)
-
-    async def _keep_alive(self, nursery: trio.Nursery) -> None:
+    async def _keep_alive(self) -> None:
         """Asks a silent peer for a sign of life, and gives it up when none comes or when it takes nothing."""
         limits = self._limits
         with trio.move_on_after(limits.handshake_timeout):
@@ -321,13 +309,14 @@ class Connection:
         if not self._greeted.is_set():
             self._fail(ConnectionLostError(f"expected a hello within {limits.handshake_timeout:g} s, got none"))
             return
-        if self.peer.session.role is Role.IMPORTER and self.peer.key is not None:
-            nursery.start_soon(self._keep_lease)
+        lease_due = trio.current_time() if self.peer.lease is not None else math.inf
         keepalive = self._keepalive
         while True:
             keepalive.progressed = self._transport.progressed
-            await trio.sleep_until(keepalive.deadline)
+            await trio.sleep_until(min(keepalive.deadline, lease_due))
             keepalive.progressed = self._transport.progressed
+            if trio.current_time() >= lease_due:
+                lease_due = self._ask_for_lease()
             match keepalive.look(trio.current_time()):
                 case Look.TICK:
                     self.peer.tick()
@@ -338,6 +327,15 @@ class Connection:
                     self._fail(ConnectionLostError(keepalive.reason))
                 case Look.NOTHING:
                     pass
+
+    def _ask_for_lease(self) -> float:
+        """Asks for a sign of life, under which values are delivered. When to ask again."""
+        self._asked += 1
+        self._pings[self._asked] = now()
+        self._pings.pop(self._asked - MAX_PINGS, None)
+        self._wire.ping(self._asked)
+        self.flush()
+        return trio.current_time() + max(self.peer.session.resume_time / PINGS_PER_LEASE, SHORTEST_INTERVAL)
 
 
 _EVENTS_OF_THE_STREAM = frozenset({Greeted, ResumeRequested, SessionResumed, Violated, PeerLeft})

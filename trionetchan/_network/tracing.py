@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import cast
 
 from .._batch import batch_count
 from .._errors import Code, ProtocolError, printable
@@ -57,8 +58,12 @@ class Tracer:
 
 
 def _shown(value: object) -> str:
+    """Of bytes only how many: some are secret."""
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
+    if isinstance(value, dict):
+        parameters = cast("dict[str, object]", value)
+        return "{" + ", ".join(f"{name!r}: {_shown(item)}" for name, item in parameters.items()) + "}"
     return value.name if isinstance(value, Code) else printable(repr(value))
 
 

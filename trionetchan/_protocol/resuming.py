@@ -37,7 +37,7 @@ class Nonces:
 @attrs.define
 class _Epoch:
     number: int
-    secret: bytes
+    secret: bytes = attrs.field(repr=False)
 
     def derive(self, purpose: bytes, session_id: bytes, nonces: Nonces) -> bytes:
         text = b"".join((session_id, self.number.to_bytes(8, "big"), nonces.importer, nonces.exporter))
