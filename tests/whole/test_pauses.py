@@ -144,6 +144,35 @@ async def test_many_cuts_with_nothing_in_between(autojump_clock: trio.testing.Mo
         assert len(network.lines) > 20
 
 
+@pytest.mark.parametrize("way", ["its count is reached", "its sender is done"])
+async def test_channels_end_as_the_lease_is_renewed(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, way: str
+) -> None:
+    """The lease ran out while a buffer was full; with the next one, the last values are delivered at once."""
+    limits = attrs.evolve(LIMITS, resume_timeout=1)
+    async with linked(nursery, limits=limits) as (exporter, importer, network):
+        receives: list[trio.MemoryReceiveChannel[int]] = []
+        for name in ("first", "second", "third"):
+            send = exporter.open_send_channel(name, int, max_buffer_size=3)
+            for value in range(3):
+                send.send_nowait(value)
+            count = 3 if way == "its count is reached" else None
+            receives.append(await importer.open_receive_channel(name, int, count=count, max_buffer_size=2))
+            if count is None:
+                send.close()
+        await settle()
+        network.cut(Fault.SWALLOW)
+        await trio.sleep(1.5)
+        for receive in receives:
+            assert await take(receive, 2) == [0, 1]
+            with pytest.raises(trio.WouldBlock):
+                receive.receive_nowait()
+        assert importer.statistics().resumed == 0
+        await trio.sleep(5)
+        assert importer.statistics().resumed == 1
+        assert [await take_all(receive) for receive in receives] == [[2]] * 3
+
+
 # Statistics and log
 
 
