@@ -57,6 +57,7 @@ CONTRACT = {
     "TypeMismatchError",
     "ValueTypeError",
     "RemoteValueError",
+    "SessionLostError",
     "ValuesDroppedError",
     "LimitError",
     "ProtocolError",

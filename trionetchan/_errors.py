@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "ChannelNameInUseError",
@@ -18,6 +19,7 @@ __all__ = [
     "NoSuchChannelError",
     "ProtocolError",
     "RemoteValueError",
+    "SessionLostError",
     "TooManyErrors",
     "TypeMismatchError",
     "UnfitValue",
@@ -100,6 +102,22 @@ class ProtocolError(NetchanError):
 
 class ConnectionLostError(NetchanError):
     """The connection ended before what it carried was finished."""
+
+
+class SessionLostError(ConnectionLostError):
+    """A session ended that could have been resumed: not in time, or the exporter does not have it any more.
+
+    What this side had sent, by the name of the channel, oldest first: `unconfirmed` values may have been delivered or
+    not; `unsent` ones have never reached the exporter. Both are complete when the block raises this.
+    """
+
+    unconfirmed: dict[str, list[Any]]
+    unsent: dict[str, list[Any]]
+
+    def __init__(self, message: str, *, channel: str | None = None) -> None:
+        super().__init__(message, channel=channel)
+        self.unconfirmed = {}
+        self.unsent = {}
 
 
 class TooManyErrors(NetchanError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import ssl
@@ -26,6 +27,7 @@ from ._network.connection import Connection
 from ._network.links import ReceiveLink, SendLink
 from ._network.listening import BoundListener, PatientListener, listen_tcp, listen_unix
 from ._network.peer import Peer
+from ._network.sessions import Sessions
 from ._network.transport import check_ssl_context
 from ._opening import Opening
 from ._protocol.events import ImportRequested
@@ -70,6 +72,7 @@ class Exporter(Endpoint):
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._connections: set[Connection] = set()
+        self._sessions = Sessions()
         self._serving: set[trio.CancelScope] = set()
         self._as_peer_owner = _PeerOwner(import_requested=self._on_import, tick=self._tick)
 
@@ -374,7 +377,7 @@ class Exporter(Endpoint):
             await trio.aclose_forcefully(stream)
             return
         peer = Peer(Role.EXPORTER, self._limits, self._as_peer_owner)
-        connection = Connection(stream, peer, self._limits)
+        connection = Connection(stream, peer, self._limits, sessions=self._sessions)
         self._connections.add(connection)
         try:
             await connection.run()
@@ -382,8 +385,32 @@ class Exporter(Endpoint):
             logger.exception("the connection with %s ended", connection)
         finally:
             self._connections.discard(connection)
-        if peer.failure is not None:
-            logger.warning("the connection with %s ended: %s", connection.peer_name, peer.failure)
+            self._after(connection)
+
+    def _after(self, connection: Connection) -> None:
+        """A connection has ended: its session with it, or it waits for another."""
+        peer = connection.peer
+        if peer.suspended:
+            logger.warning(
+                "the connection with %s broke, its session waits %g s for another: %s",
+                connection.peer_name,
+                peer.session.resume_time,
+                peer.failure,
+            )
+            self._nursery.start_soon(self._run_shielded, functools.partial(self._keep, peer, connection.peer_name))
+        elif peer.lost:
+            self._sessions.forget(peer)
+            if peer.failure is not None:
+                logger.warning("the connection with %s ended: %s", connection.peer_name, peer.failure)
+
+    async def _keep(self, peer: Peer, name: str) -> None:
+        """Keeps a suspended session for its time."""
+        with trio.move_on_after(peer.session.resume_time):
+            await peer.changed.wait()
+        if peer.suspended:
+            logger.warning("the session with %s ended: it was not resumed in time", name)
+            self._sessions.forget(peer)
+            peer.lose(peer.failure)
 
     async def _say_goodbye(self) -> None:
         for scope in list(self._serving):
@@ -395,11 +422,13 @@ class Exporter(Endpoint):
             await connection.wait_over()
 
     def statistics(self) -> ExporterStatistics:
-        """A snapshot: channels by name, connections open now, values dropped in all."""
+        """A snapshot: channels by name, connections open now, sessions, values dropped in all."""
         self._check_open()
         return ExporterStatistics(
             channels=self._registry.statistics(),
             connections=len(self._connections),
+            suspended=self._sessions.suspended,
+            resumed=self._sessions.resumed,
             dropped=self._registry.dropped,
         )
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
@@ -27,15 +27,17 @@ from ._errors import (
     NetchanError,
     NoSuchChannelError,
     RemoteValueError,
+    SessionLostError,
     TooManyErrors,
     TypeMismatchError,
     WrongDirectionError,
 )
 from ._limits import Limits
+from ._network import dialing
 from ._network.connection import Connection
 from ._network.links import ReceiveLink, SendLink
-from ._network.peer import Peer, Request
-from ._network.transport import check_ssl_context, is_out_of_files, out_of_files_error
+from ._network.peer import Peer, Request, new_key
+from ._network.transport import STREAM_ERRORS, reason
 from ._opening import Opening
 from ._protocol.events import ImportRequested
 from ._protocol.frames import MAX_COUNT
@@ -56,7 +58,11 @@ _REFUSALS: dict[Code, type[NetchanError]] = {
 }
 
 
-def open_importer(stream: trio.abc.Stream, *, limits: Limits = Limits()) -> AbstractAsyncContextManager[Importer]:  # noqa: B008
+def open_importer(
+    stream: trio.abc.Stream | Callable[[], Awaitable[trio.abc.Stream]],
+    *,
+    limits: Limits = Limits(),  # noqa: B008
+) -> AbstractAsyncContextManager[Importer]:
     """Opens an importer over a stream, which belongs to it from now on; use it with `async with`.
 
     Entering does not wait for the exporter; what is wrong shows at the first `import_`. Leaving normally waits, under
@@ -65,15 +71,23 @@ def open_importer(stream: trio.abc.Stream, *, limits: Limits = Limits()) -> Abst
     within `goodbye_timeout`. The exporter sees the end of a channel whose send ends are closed; those that are still
     open then, and all when an exception leaves the block, count as crashed.
 
+    Given a callable that opens a stream, it calls that at once, and again when the connection breaks without a goodbye:
+    for `resume_timeout` at most, as long as it raises `OSError` or the stream it returns breaks. Then every channel
+    goes on where it was: nothing is lost, nothing comes twice, and the program notices a pause.
+
     The block's body is cancelled, and the block raises `ConnectionLostError` when the stream ends without a goodbye or
-    the exporter leaves while a bound channel is unfinished; `ProtocolError` when it breaks the protocol;
-    `RemoteValueError` when it sends what does not fit; `ValueTypeError` or `LimitError` when this program does;
-    `TooManyErrors` when `errors` is left unread.
+    the exporter leaves while a bound channel is unfinished; `SessionLostError`, which is one, when the session could
+    not be resumed; `ProtocolError` when the exporter breaks the protocol; `RemoteValueError` when it sends what does
+    not fit; `ValueTypeError` or `LimitError` when this program does; `TooManyErrors` when `errors` is left unread.
     """
 
     async def block() -> AsyncGenerator[Importer]:
-        async with _importer_over(stream, limits) as importer:
-            yield importer
+        if isinstance(stream, trio.abc.Stream):
+            async with _importer_over(stream, limits) as importer:
+                yield importer
+        else:
+            async with _importer_by(dialing.by_calling(stream), limits) as importer:
+                yield importer
 
     return Opening("open_importer", block)
 
@@ -89,17 +103,12 @@ def open_tcp_importer(
     """Connects over TCP, with TLS if there is an `ssl_context`, and opens an importer as `open_importer` does.
 
     `OSError` at once if nobody listens there, `ValueError` for an `ssl_context` that is made for servers.
-    `server_hostname` is the name that the certificate must have; `host` unless told.
+    `server_hostname` is the name that the certificate must have; `host` unless told. When the connection breaks, it
+    connects again, for `resume_timeout` at most, and every channel goes on where it was.
     """
 
     async def block() -> AsyncGenerator[Importer]:
-        if ssl_context is not None:
-            check_ssl_context(ssl_context, server=False)
-        with _naming_lack_of_files():
-            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
-        if ssl_context is not None:
-            stream = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
-        async with _importer_over(stream, limits) as importer:
+        async with _importer_by(dialing.tcp(host, port, ssl_context, server_hostname), limits) as importer:
             yield importer
 
     return Opening("open_tcp_importer", block)
@@ -110,12 +119,13 @@ def open_unix_importer(
     *,
     limits: Limits = Limits(),  # noqa: B008
 ) -> AbstractAsyncContextManager[Importer]:
-    """Connects to a unix socket and opens an importer as `open_importer` does. `OSError` if nobody listens there."""
+    """Connects to a unix socket and opens an importer as `open_importer` does. `OSError` if nobody listens there.
+
+    When the connection breaks, it connects again, as `open_tcp_importer` does.
+    """
 
     async def block() -> AsyncGenerator[Importer]:
-        with _naming_lack_of_files():
-            stream = await trio.open_unix_socket(os.fspath(path))
-        async with _importer_over(stream, limits) as importer:
+        async with _importer_by(dialing.unix(path), limits) as importer:
             yield importer
 
     return Opening("open_unix_importer", block)
@@ -132,41 +142,26 @@ def open_websocket_importer(
     The URL begins with `ws://`, or with `wss://` for TLS; `ssl_context` is for the latter, and the default one unless
     told. `OSError` at once if nobody listens there, `ProtocolError` if it is no exporter that serves WebSocket, or it
     refuses; `ConnectionLostError` if there is no answer; `ValueError` for another URL, or an `ssl_context` that does
-    not go with it.
+    not go with it. When the connection breaks, it connects again, as `open_tcp_importer` does.
     """
 
     async def block() -> AsyncGenerator[Importer]:
-        from ._network.websocket import connected, parse_url
+        from ._network.websocket import dial
 
-        address = parse_url(url)
-        if ssl_context is not None:
-            check_ssl_context(ssl_context, server=False)
-            if not address.secure:
-                raise ValueError(f"expected a URL with wss:// where there is an `ssl_context`, got {url!r}")
-        with _naming_lack_of_files():
-            stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
-        if address.secure:
-            context = ssl_context or ssl.create_default_context()
-            stream = trio.SSLStream(stream, context, server_hostname=address.host)
-        async with connected(stream, address, limits) as websocket, _importer_over(websocket, limits) as importer:
+        async with _importer_by(dial(url, ssl_context, limits), limits) as importer:
             yield importer
 
     return Opening("open_websocket_importer", block)
 
 
 def _importer_over(stream: trio.abc.Stream, limits: Limits) -> AbstractAsyncContextManager[Importer]:
-    return Importer(stream, limits)._block()  # pyright: ignore[reportPrivateUsage]
+    return Importer(stream, None, limits)._block()  # pyright: ignore[reportPrivateUsage]
 
 
-@contextlib.contextmanager
-def _naming_lack_of_files() -> Generator[None]:
-    """Where this process has no file descriptor left, trio says only that it could not connect."""
-    try:
-        yield
-    except OSError as error:
-        if is_out_of_files(error):
-            raise out_of_files_error() from error
-        raise
+@contextlib.asynccontextmanager
+async def _importer_by(dial: dialing.Dial, limits: Limits) -> AsyncGenerator[Importer]:
+    async with dial() as stream, Importer(stream, dial, limits)._block() as importer:  # pyright: ignore[reportPrivateUsage]
+        yield importer
 
 
 @attrs.frozen(eq=False)
@@ -189,10 +184,13 @@ class Importer(Endpoint):
 
     _last_word = Code.RECEIVER_GONE  # what it has not acknowledged goes to other importers
 
-    def __init__(self, stream: trio.abc.Stream, limits: Limits) -> None:
+    def __init__(self, stream: trio.abc.Stream, dial: dialing.Dial | None, limits: Limits) -> None:
         super().__init__(limits)
-        self._peer = Peer(Role.IMPORTER, limits, _PeerOwner(tick=self._tick))
+        resumable = dial is not None and limits.resume_timeout > 0
+        self._peer = Peer(Role.IMPORTER, limits, _PeerOwner(tick=self._tick), new_key() if resumable else None)
         self._connection = Connection(stream, self._peer, limits)
+        self._dial = dial
+        self._resumed = 0
         self._asking: set[str] = set()  # names of imports that wait for an answer
         self._report, self._errors = trio.open_memory_channel[NetchanError](limits.max_unread_errors)
 
@@ -464,9 +462,46 @@ class Importer(Endpoint):
         self._nursery.start_soon(self._run_connection)
 
     async def _run_connection(self) -> None:
-        await self._run_shielded(self._connection.run)
+        await self._run_shielded(self._carry)
         if self._peer.failure is not None:
             self._fail(self._peer.failure)
+
+    async def _carry(self) -> None:
+        """Carries the session over its first stream, and over others as long as they can be had in time."""
+        await self._connection.run()
+        while self._peer.suspended and self._dial is not None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._give_up_in_time, nursery.cancel_scope)
+                await self._resume(self._dial)
+                nursery.cancel_scope.cancel()
+
+    async def _give_up_in_time(self, attempts: trio.CancelScope) -> None:
+        """Ends the session unless it is resumed in time."""
+        peer = self._peer
+        began, time, failure = trio.current_time(), peer.session.resume_time, peer.failure
+        logger.warning("the connection broke, and is to be resumed within %g s: %s", time, failure)
+        with trio.move_on_after(time):
+            await peer.changed.wait()
+        if peer.suspended:
+            peer.lose(SessionLostError(f"expected the connection to be resumed within {time:g} s, got: {failure}"))
+            attempts.cancel()
+        elif not peer.lost:
+            self._resumed += 1
+            logger.warning("the connection is resumed after %.3f s", trio.current_time() - began)
+
+    async def _resume(self, dial: dialing.Dial) -> None:
+        """Tries until a stream carries the session again; returns when that has ended."""
+        for pause in dialing.pauses():
+            await trio.sleep(pause)
+            try:
+                async with dial() as stream:
+                    self._connection = Connection(stream, self._peer, self._limits, resumes=self._peer.established)
+                    await self._connection.run()
+            except (*STREAM_ERRORS, ConnectionLostError) as error:
+                logger.info("the exporter cannot be reached: %s", reason(error))
+                continue
+            if self._connection.greeted or self._peer.lost:
+                return
 
     def _lost(self, name: str) -> NetchanError:
         failure = self._peer.failure
@@ -476,7 +511,24 @@ class Importer(Endpoint):
             f"{name}: expected the exporter to finish the channel, got its goodbye", channel=name
         )
 
+    async def _end_channels(self) -> None:
+        failure = self._failure
+        if isinstance(failure, SessionLostError):
+            for _ in range(2):  # a value may have been handed to a pump that has not run since
+                await trio.lowlevel.checkpoint()
+            for channel in self._registry.everything():
+                if isinstance(channel, Outgoing):
+                    unconfirmed, unsent = channel.take_undelivered()
+                    failure.unconfirmed.setdefault(channel.name, []).extend(unconfirmed)
+                    failure.unsent.setdefault(channel.name, []).extend(unsent)
+        await super()._end_channels()
+
     async def _say_goodbye(self) -> None:
+        with trio.move_on_after(self._limits.goodbye_timeout):
+            while self._peer.suspended:
+                await self._peer.changed.wait()
+        if self._peer.suspended:
+            self._peer.lose(None)
         self._connection.leave()
         await self._connection.wait_over()
         self._report.close()
@@ -484,7 +536,7 @@ class Importer(Endpoint):
     def statistics(self) -> ImporterStatistics:
         """A snapshot: channels by name."""
         self._check_open()
-        return ImporterStatistics(channels=self._registry.statistics())
+        return ImporterStatistics(channels=self._registry.statistics(), resumed=self._resumed)
 
 
 @attrs.frozen(kw_only=True)

@@ -47,6 +47,11 @@ class SendingLink(Protocol):
     def unacknowledged(self) -> int: ...
 
     @property
+    def written(self) -> int:
+        """How many of the values sent the peer may have."""
+        ...
+
+    @property
     def credit(self) -> int:
         """How many values may be sent now; none once the link is closing."""
         ...
@@ -91,6 +96,16 @@ class ReceivingLink(Protocol):
         """Whether as many values are delivered as the import asked for."""
         ...
 
+    @property
+    def leased(self) -> bool:
+        """Whether what has arrived is still this side's to deliver. If not: until `lease_renewed`."""
+        ...
+
+    @property
+    def lease_deadline(self) -> float:
+        """Until when a delivery may wait for the program, on trio's clock."""
+        ...
+
     def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
         """`count` values more are delivered; the peer is told in time. Whether the link is `exhausted`.
 
@@ -124,6 +139,10 @@ class ReceivingChannel(Protocol):
 
     def arrived(self, link: ReceivingLink, payload: bytes) -> None:
         """A batch has come."""
+        ...
+
+    def lease_renewed(self, link: ReceivingLink) -> None:
+        """What has arrived may be delivered for longer, or again."""
         ...
 
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:

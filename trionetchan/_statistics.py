@@ -49,11 +49,17 @@ class ChannelStatistics:
 
 @attrs.frozen(kw_only=True)
 class ExporterStatistics:
-    """An exporter: its channels by name, how many connections are open now, and what was dropped in all."""
+    """An exporter: its channels by name, and what is said of all of them."""
 
     channels: Mapping[str, ChannelStatistics]
     connections: int
+    """Open now."""
+    suspended: int
+    """Sessions whose connection broke, and which wait for another."""
+    resumed: int
+    """How many times a session was resumed."""
     dropped: int
+    """Values, in all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,3 +67,5 @@ class ImporterStatistics:
     """An importer: its channels by name."""
 
     channels: Mapping[str, ChannelStatistics]
+    resumed: int
+    """How many times its session was resumed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,10 @@ class FakeSendingLink:
     @property
     def unacknowledged(self) -> int:
         return self.sent - self.acknowledged
+
+    @property
+    def written(self) -> int:
+        return self.sent
 
     @property
     def credit(self) -> int:
@@ -77,6 +82,8 @@ class FakeReceivingLink:
 
     def __init__(self, count: int | None = None) -> None:
         self.count = count
+        self.leased = True
+        self.lease_deadline = math.inf
         self.undelivered = 0
         self.told: list[tuple[int, bool, bool]] = []  # what `delivered` was called with
         self.closes: list[tuple[Code, str]] = []

@@ -51,6 +51,9 @@ class Owner:
                 if isinstance(sends, SendLink):
                     sends.send(Batch(VALUE, 1))
 
+    def lease_renewed(self, link: ReceivingLink) -> None:
+        raise AssertionError("there is no lease on a stream that does not resume")
+
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
         self.left.append(code)
 

@@ -39,6 +39,9 @@ class Channel:
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
         self.told.append(("left", code, message))
 
+    def lease_renewed(self, link: ReceivingLink) -> None:
+        self.told.append(("lease renewed",))
+
 
 class Side:
     """A peer whose other side is a list of frames, and its owner and writer."""
@@ -59,6 +62,9 @@ class Side:
 
     def flush(self) -> None:
         self.written += FrameCutter(2**30).cut(MAGIC + b"".join(self.peer.session.data_to_send(2**20)))
+
+    def fence(self) -> None:
+        raise AssertionError("there is one stream")
 
     def hears(self, *frames: Frame) -> None:
         for frame in frames:
@@ -246,7 +252,7 @@ async def test_a_lost_peer_is_told_to_every_link_once_and_takes_nothing_more() -
     failure = ConnectionLostError("gone")
     side.peer.lose(failure)
     side.peer.lose(None)
-    side.peer.disconnect()
+    side.peer.disconnect(side, None)
     assert (side.peer.failure, side.peer.lost) == (failure, True)
     assert channels[0].told == [("closed", None, "the connection was lost")]
     assert channels[1].told == [("arrived", VALUE), ("left", None, "the connection was lost")]

@@ -8,11 +8,11 @@ import sys
 
 import trio
 
-from trionetchan import open_tcp_importer
+from trionetchan import Limits, open_tcp_importer
 
 
 async def main(port: int, window: int, count: int) -> None:
-    async with open_tcp_importer("127.0.0.1", port) as importer:
+    async with open_tcp_importer("127.0.0.1", port, limits=Limits(resume_timeout=0)) as importer:
         receive = await importer.open_receive_channel("jobs", int, window=window, count=count or None)
         print("bound", flush=True)
         await receive.receive()

@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from trionetchan import ConnectionLostError, Exporter, Importer, NetchanError, open_exporter, open_tcp_importer
+from trionetchan import ConnectionLostError, Exporter, Importer, Limits, NetchanError, open_exporter, open_tcp_importer
 
 
 def say(text: object) -> None:
@@ -100,7 +100,7 @@ async def obey(here: Exporter | Importer, channels: list[str]) -> None:
 async def main(side: str, port: int, channels: list[str]) -> None:
     try:
         if side == "importer":
-            async with open_tcp_importer("127.0.0.1", port) as importer:
+            async with open_tcp_importer("127.0.0.1", port, limits=Limits(resume_timeout=0)) as importer:
                 await obey(importer, channels)
         else:
             async with open_exporter() as exporter, trio.open_nursery() as nursery:

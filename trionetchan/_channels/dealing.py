@@ -42,6 +42,7 @@ class _Value:
     payload: bytes = attrs.field(order=False)
     head: bytes = attrs.field(order=False, default=b"")
     returned: bool = attrs.field(order=False, default=False)  # a peer has had it before
+    in_doubt: bool = attrs.field(order=False, default=False)  # and may have delivered it
     refusals: int = attrs.field(order=False, default=0)
 
     @property
@@ -240,6 +241,14 @@ class Dealer(Generic[T]):
             heapq.heappush(self._waiting, value)
         return [value.number for value in back]
 
+    def undelivered(self) -> tuple[list[T], list[T]]:
+        """What waits, as values: those that a peer may have delivered, and the others."""
+        doubtful: list[T] = []
+        others: list[T] = []
+        for value in sorted(self._waiting):
+            (doubtful if value.in_doubt else others).extend(self._codec.decode(array_of([value.head + value.payload])))
+        return doubtful, others
+
     def refused(self, number: int) -> int:
         """A peer has refused this value, which waits. How many times that has happened."""
         (value,) = (value for value in self._waiting if value.number == number)
@@ -256,10 +265,12 @@ class Dealer(Generic[T]):
 
 def _unacknowledged_by(link: SendingLink) -> Iterator[_Value]:
     for batch, skip in link.unacknowledged_batches():
+        in_doubt = batch.first < link.written
         if isinstance(batch, _NewBatch):
             for number, payload in enumerate(batch.values(skip), batch.number + skip):
-                yield _Value(number, payload, returned=True)
+                yield _Value(number, payload, returned=True, in_doubt=in_doubt)
         elif isinstance(batch, _BatchOfWaiting):
             for value in batch.run[skip:]:
                 value.returned = True
+                value.in_doubt = value.in_doubt or in_doubt
                 yield value

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 from collections.abc import Collection
 from typing import Any, Generic, TypeVar
 
@@ -160,6 +161,13 @@ class Incoming(Generic[T]):
             source.end(SourceState.LEAVING, code, message)
         self._settle(source)
 
+    def lease_renewed(self, link: ReceivingLink) -> None:
+        """As the port `ReceivingChannel` says."""
+        if self._outlet.sending:
+            self._attention.deadline = link.lease_deadline
+        else:
+            self._deliver()
+
     def _is_sending_of(self, source: Source) -> bool:
         """Whether a value of this peer is in the deliverer's `send`; it counts if it gets through."""
         return self._outlet.sending and self._backlog.source is source
@@ -255,9 +263,12 @@ class Incoming(Generic[T]):
     async def _serve(self, *, sleeps: bool) -> None:
         outlet, backlog = self._outlet, self._backlog
         while not self.ended:
-            if not backlog.values and not self._next_values():
+            if not self._next_values():
                 await self._work.park()
                 continue
+            deadline = self._lease_deadline
+            if self._attention.deadline != deadline:
+                self._attention.deadline = deadline  # the program may take the value until then
             outlet.sending = True  # it stays so when it is cancelled, until that is seen to
             try:
                 await outlet.send(backlog.values[-1])
@@ -288,16 +299,21 @@ class Incoming(Generic[T]):
             self._deliver()
 
     def _next_values(self) -> bool:
-        """Whether there are decoded values, or a next batch that gives some."""
+        """Whether there are decoded values, or a next batch that gives some, and they may be delivered."""
         backlog = self._backlog
         while self._state is _State.OPEN:
             if backlog.values or backlog.decode_next():
-                return True
+                return backlog.source is None or backlog.source.link.leased
             source = backlog.source
             if source is None or source.state is not SourceState.REFUSED:
                 return False
             self._settle(source)  # its next value does not fit
         return False
+
+    @property
+    def _lease_deadline(self) -> float:
+        source = self._backlog.source
+        return math.inf if source is None else source.link.lease_deadline
 
     def _deliver(self) -> None:
         """Puts in what the local end takes at once; the deliverer has to wait for the rest."""

@@ -152,6 +152,13 @@ class Intake(Generic[T]):
             self.take(len(self.taken) + 1)
         self.close()
 
+    def take_rest(self) -> list[T]:
+        """All that was taken and is not dealt, and all that the end has accepted; nobody else gets it any more."""
+        while self.buffered and self._left:
+            self.take(len(self.taken) + 1)
+        rest, self.taken[:] = list(self.taken), []
+        return rest
+
     def close(self) -> int:
         """Closes the end, if that can be done at once. How many values were left in it, for nobody to take."""
         closed, self._closed = self._closed, True

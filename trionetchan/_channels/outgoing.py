@@ -247,6 +247,13 @@ class Outgoing(Generic[T]):
             self._waits.look_again()
             self._attention.cancel()
 
+    def take_undelivered(self) -> tuple[list[T], list[T]]:
+        """The values that no peer has acknowledged, oldest first: those that one may have delivered, and the others."""
+        doubtful, others = self._dealer.undelivered()
+        others += self._intake.take_rest()
+        self._dealer.drop()
+        return doubtful, others
+
     def leave(self) -> None:
         """The block is being left: what the local end has accepted is still sent, and each other `send` is broken."""
         if self._state is _State.OPEN and not self._intake.sender_closed:

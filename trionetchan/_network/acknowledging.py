@@ -74,7 +74,8 @@ class Acknowledger:
             self._delay.cancel()
 
     async def run(self, flush: Callable[[], None]) -> None:
-        """Has the acknowledgements that did not go at once written by `flush`."""
+        """Has the acknowledgements that did not go at once written by `flush`. One at a time."""
+        self._delay = None
         while True:
             if not self._session.has_undue:
                 await self._work.park()

@@ -8,55 +8,94 @@ saying goodbye, which the deadline of the same scope bounds.
 What is to be said goes to the socket at once, while it takes it (`flush`): handing it to another task would cost a
 tenth of a round trip. Where the socket is full, and for every other kind of stream, it is the writer's.
 
-How a connection stands is the state of its `Wire`; it is over when `wait_over` returns.
+How a connection stands is the state of its `Wire`; it is over when `wait_over` returns. What it carries may change
+once: on an exporter it begins with a peer of its own, and goes on with that of the session that is resumed.
 """
 
 from __future__ import annotations
 
 import math
+import secrets
+from typing import Protocol
 
 import trio
 
 from .._errors import Code, ConnectionLostError, NetchanError, ProtocolError
 from .._limits import Limits
-from .._protocol.events import Event, Greeted, PeerLeft, Violated
+from .._protocol.events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
 from .._protocol.keepalive import Keepalive, Look
+from .._protocol.resuming import NONCE_SIZE
+from .._protocol.session import Role
 from .._protocol.wire import Wire
+from .lease import Instant, now
 from .peer import Peer
 from .tracing import tracer_for
 from .transport import STREAM_ERRORS, Piece, reason, transport_over
 
 __all__ = ["Connection"]
 
+PINGS_PER_LEASE = 4
+SHORTEST_INTERVAL = 0.02  # seconds between them
+MAX_PINGS = 8  # without an answer, that are remembered
 WRITE_SIZE = 512 * 2**10  # bytes handed to the stream at a time, about
 
 
-class Connection:
-    """One peer over one stream. `run` it; the peer binds channels meanwhile, and has `flush` write what it says."""
+class Sessions(Protocol):
+    """What an exporter's connection needs to know of the sessions that can be resumed."""
 
-    def __init__(self, stream: trio.abc.Stream, peer: Peer, limits: Limits) -> None:
+    def add(self, peer: Peer, /) -> bool:
+        """A session begins. Whether its id is its own."""
+        ...
+
+    def find(self, request: ResumeRequested, identity: bytes, /) -> Peer | None:
+        """The session that is asked for, if that is proved."""
+        ...
+
+
+class Connection:
+    """One peer over one stream. `run` it; the peer binds channels meanwhile, and has `flush` write what it says.
+
+    An importer's begins the peer's session or, if it `resumes`, goes on with it. An exporter's does what the importer
+    wants, if it is given the `sessions`. It is long because reading, writing and keepalive share one stream.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        peer: Peer,
+        limits: Limits,
+        *,
+        resumes: bool = False,
+        sessions: Sessions | None = None,
+    ) -> None:
         self.peer = peer
-        self._wire = Wire(peer.session, limits)
+        nonce = secrets.token_bytes(NONCE_SIZE) if sessions is not None or peer.key is not None else None
+        self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=resumes)
+        self._sessions = sessions
         self._transport = transport_over(stream)
+        self.peer_name = self._transport.peer_name
+        """The peer's address, for a log line; or what the stream calls itself."""
         self._tracer = tracer_for(peer.session.role.value, self.peer_name)
         self._limits = limits
         self._keepalive = Keepalive(limits, trio.current_time())
         self._scope = trio.CancelScope(shield=True)
         self._greeted = trio.Event()
         self._over = trio.Event()
+        self._pings: dict[int, Instant] = {0: now()}  # when they were sent; 0 is the hello
         self._unsent: list[Piece] = []  # the rest of a write that the socket did not take whole
         self._writer_waits = False  # the writer has nothing to do
         self._reading = False  # flushing is deferred while one chunk is processed
         self._wake_writer = trio.lowlevel.ParkingLot()
-        peer.connect(self)
+        if not resumes:
+            peer.connect(self)
 
     def __repr__(self) -> str:
         return f"<{self.peer.session.role.value}'s connection over {self._transport!r}>"
 
     @property
-    def peer_name(self) -> str:
-        """The peer's address, for a log line; or what the stream calls itself."""
-        return self._transport.peer_name
+    def greeted(self) -> bool:
+        """Whether it has carried the session."""
+        return self._greeted.is_set()
 
     def flush(self) -> None:
         """Writes what there is to say: a portion at once, if it can; the writer does the rest."""
@@ -73,6 +112,11 @@ class Connection:
         self.peer.acknowledger.closed()
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
         self.flush()
+
+    def fence(self) -> None:
+        """Nothing more is read or written: another connection carries the session."""
+        self._wire.abandon()
+        self._scope.cancel()
 
     async def wait_over(self) -> None:
         """Waits until the stream is closed and every link knows."""
@@ -93,15 +137,14 @@ class Connection:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._keep_alive)
-                    nursery.start_soon(self.peer.acknowledger.run, self.flush)
+                    nursery.start_soon(self._keep_alive, nursery)
+                    nursery.start_soon(self._acknowledge)
                     async with trio.open_nursery() as both:
                         both.start_soon(self._write)
                         await self._read()
                     nursery.cancel_scope.cancel()
         finally:
-            self.peer.lose(None)
-            self.peer.disconnect()
+            self.peer.disconnect(self, None)
             try:
                 with trio.move_on_after(self._limits.goodbye_timeout, shield=True):
                     await self._transport.aclose()
@@ -109,9 +152,14 @@ class Connection:
                 self._over.set()
 
     def _fail(self, failure: NetchanError) -> None:
-        """The connection has ended, without a way to say so."""
-        self.peer.lose(None if self._wire.ended else failure)
+        """The stream has broken."""
+        self.peer.disconnect(self, None if self._wire.ended else failure)
+        self._wire.abandon()
         self._scope.cancel()
+
+    async def _acknowledge(self) -> None:
+        await self._greeted.wait()
+        await self.peer.acknowledger.run(self.flush)
 
     # Writing
 
@@ -173,26 +221,86 @@ class Connection:
             else:
                 self.peer.handle(event)
         self._reading = False
+        since = self._pings.pop(self._wire.answered, None)
+        if since is not None:
+            self.peer.renew_lease(since)
         return peer_left
 
     def _handle(self, event: Event) -> bool:
         """An event of the stream itself. Whether the peer has said goodbye."""
         match event:
             case PeerLeft(code, message):
-                orderly = code is Code.FINISHED
                 self.leave()
-                self.peer.lose(None if orderly else ProtocolError(f"the peer ended the connection: {message}"))
+                self._peer_has_left(code, message)
                 return True
             case Violated(message):
                 self.leave()
                 self.peer.lose(ProtocolError(message))
+            case ResumeRequested():
+                self._resume(event)
+            case SessionResumed():
+                self._go_on()
             case _:
-                self._greeted.set()
+                self._begin()
         return False
+
+    def _peer_has_left(self, code: Code, message: str) -> None:
+        if code is Code.SESSION_LOST:
+            self.peer.refused(message)
+        else:
+            self.peer.lose(
+                None if code is Code.FINISHED else ProtocolError(f"the peer ended the connection: {message}")
+            )
+
+    # Going on with a session
+
+    def _begin(self) -> None:
+        """The handshake is done, and the session begins."""
+        self.peer.key = self._wire.key
+        if self.peer.key is not None:
+            if self._sessions is None:
+                self.peer.renew_lease(self._pings[0])
+            else:
+                self.peer.identity = self._transport.identity
+                if not self._sessions.add(self.peer):
+                    self.peer.key = None
+                    self.leave(Code.PROTOCOL_ERROR, "expected an id for the session that is its own, got one in use")
+                    self.peer.lose(ProtocolError("expected an id for the session that is its own, got one in use"))
+        self._greeted.set()
+
+    def _resume(self, request: ResumeRequested) -> None:
+        """An importer wants this stream to carry its session. The proof first; then the old stream ends."""
+        peer = None if self._sessions is None else self._sessions.find(request, self._transport.identity)
+        if peer is None or peer.key is None:
+            self.leave(Code.SESSION_LOST, "expected a session that can be resumed, got one that is not here")
+            return
+        self.peer.disconnect(self, None)
+        self.peer = peer
+        peer.connect(self)
+        self._wire.resume(peer.session, peer.key)
+
+    def _go_on(self) -> None:
+        """The session goes on where it was."""
+        if self._sessions is None:
+            self.peer.connect(self)
+            self.peer.renew_lease(self._pings[0])
+        self._greeted.set()
 
     # Keepalive
 
-    async def _keep_alive(self) -> None:
+    async def _keep_lease(self) -> None:
+        """Asks for signs of life under which values are delivered."""
+        interval = max(self.peer.session.resume_time / PINGS_PER_LEASE, SHORTEST_INTERVAL)
+        token = 0
+        while True:
+            token += 1
+            self._pings[token] = now()
+            self._pings.pop(token - MAX_PINGS, None)
+            self._wire.ping(token)
+            self.flush()
+            await trio.sleep(interval)
+
+    async def _keep_alive(self, nursery: trio.Nursery) -> None:
         """Asks a silent peer for a sign of life, and gives it up when none comes or when it takes nothing."""
         limits = self._limits
         with trio.move_on_after(limits.handshake_timeout):
@@ -200,6 +308,8 @@ class Connection:
         if not self._greeted.is_set():
             self._fail(ConnectionLostError(f"expected a hello within {limits.handshake_timeout:g} s, got none"))
             return
+        if self.peer.session.role is Role.IMPORTER and self.peer.key is not None:
+            nursery.start_soon(self._keep_lease)
         keepalive = self._keepalive
         while True:
             keepalive.progressed = self._transport.progressed
@@ -217,4 +327,4 @@ class Connection:
                     pass
 
 
-_EVENTS_OF_THE_STREAM = frozenset({Greeted, Violated, PeerLeft})
+_EVENTS_OF_THE_STREAM = frozenset({Greeted, ResumeRequested, SessionResumed, Violated, PeerLeft})

@@ -7,6 +7,7 @@ and a task that was cancelled in between leaves nothing behind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from .._errors import Code
 from .._ports import ReceivingChannel, ReceivingLink, SendingChannel, SendingLink
 from .._protocol.session import Session
 from .._protocol.window import ReceiveWindow
+from .lease import Lease
 
 __all__ = ["Link", "ReceiveLink", "SendLink"]
 
@@ -24,6 +26,8 @@ class PeerOfLinks(Protocol):
 
     @property
     def session(self) -> Session: ...
+    @property
+    def lease(self) -> Lease | None: ...
 
     def send(self, channel_id: int, batch: Batch) -> None: ...
     def acknowledge(self, channel_id: int, window: ReceiveWindow, *, last: bool) -> None: ...
@@ -48,6 +52,9 @@ class _NoChannelYet:
 
     def sender_left(self, link: ReceivingLink, code: Code | None, message: str) -> None:
         self._kept.append(lambda channel: channel.sender_left(link, code, message))
+
+    def lease_renewed(self, link: ReceivingLink) -> None:
+        """Nothing is being delivered yet."""
 
     def tell(self, channel: Any) -> None:
         for tell in self._kept:
@@ -86,6 +93,10 @@ class SendLink:
     @property
     def unacknowledged(self) -> int:
         return self._window.sent - self._window.acknowledged
+
+    @property
+    def written(self) -> int:
+        return self._window.written
 
     @property
     def credit(self) -> int:
@@ -152,6 +163,16 @@ class ReceiveLink:
     def exhausted(self) -> bool:
         return self._window.exhausted
 
+    @property
+    def leased(self) -> bool:
+        lease = self._peer.lease
+        return lease is None or lease.valid
+
+    @property
+    def lease_deadline(self) -> float:
+        lease = self._peer.lease
+        return math.inf if lease is None else lease.deadline
+
     def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
         window = self._window
         window.deliver(count, stepped=waited)
@@ -171,6 +192,9 @@ class ReceiveLink:
 
     def on_closed(self, code: Code, message: str, _count: int) -> None:
         self._channel.sender_left(self, code, message)
+
+    def on_lease_renewed(self) -> None:
+        self._channel.lease_renewed(self)
 
     def on_lost(self) -> None:
         self._channel.sender_left(self, None, "the connection was lost")

@@ -1,26 +1,37 @@
 """The other side, as long as its session lasts: the session, the links that are bound on it, the imports that wait.
 
-What dies with a stream is the business of the `connection`; a peer has one at a time. It takes the session's events
-from it, and has it write what the session has to say.
+What dies with a stream is the business of the `connection`; a peer has one at a time, or none. It takes the session's
+events from it, and has it write what the session has to say.
+
+    state        to           when
+    NEW          CONNECTED    a stream carries it
+    CONNECTED    CONNECTED    another stream takes over; the old one is fenced off
+    CONNECTED    SUSPENDED    the stream broke, and the session can be resumed
+    SUSPENDED    CONNECTED    it is
+    (these)      LOST         one side left, or broke the protocol; or the session cannot be resumed, or was not in time
 """
 
 from __future__ import annotations
 
+import enum
+import secrets
 from typing import Protocol, cast
 
 import attrs
 import trio
 
 from .._batch import Batch
-from .._errors import Code, NetchanError
+from .._errors import Code, NetchanError, SessionLostError
 from .._limits import Limits
 from .._protocol.events import Accepted, Acknowledged, Closed, Event, ImportRequested, Rejected, ValuesReceived
+from .._protocol.resuming import ID_SIZE, SECRET_SIZE, SessionKey
 from .._protocol.session import Role, Session
 from .._protocol.window import ReceiveWindow
 from .acknowledging import Acknowledger
+from .lease import Instant, Lease
 from .links import Link, ReceiveLink, SendLink
 
-__all__ = ["Answer", "Peer", "PeerOwner", "Request"]
+__all__ = ["Answer", "Peer", "PeerOwner", "Request", "new_key"]
 
 
 class PeerOwner(Protocol):
@@ -41,6 +52,19 @@ class Writer(Protocol):
     def flush(self) -> None:
         """Writes what the session has to say."""
         ...
+
+    def fence(self) -> None:
+        """From now on nothing is read or written on this stream."""
+        ...
+
+
+class PeerState(enum.Enum):
+    """How the other side stands."""
+
+    NEW = "new"
+    CONNECTED = "connected"
+    SUSPENDED = "suspended"
+    LOST = "lost"
 
 
 @attrs.frozen
@@ -64,28 +88,70 @@ class Request:
     answered: trio.Event = attrs.field(factory=trio.Event)
 
 
+def new_key() -> SessionKey:
+    """For a session that begins."""
+    return SessionKey(secrets.token_bytes(ID_SIZE), secrets.token_bytes(SECRET_SIZE))
+
+
 class Peer:
     """The other side of a session. None of its methods waits."""
 
-    def __init__(self, role: Role, limits: Limits, owner: PeerOwner) -> None:
+    def __init__(self, role: Role, limits: Limits, owner: PeerOwner, key: SessionKey | None = None) -> None:
         self.session = Session(role, limits)
         self.acknowledger = Acknowledger(self.session)
-        self.lost = False
-        """Nothing can be sent to the peer any more."""
+        self.key = key
+        """What resumes the session; None: it ends with its stream."""
+        self.identity = b""
+        """Of the peer, in TLS; who resumes the session must have the same."""
+        self.lease: Lease | None = None
+        """Under which values are delivered here; None: without one."""
         self.failure: NetchanError | None = None
-        """Why it was lost, unless one side left in an orderly way."""
+        """Why it was lost, unless one side left in an orderly way; or why its last stream broke."""
+        self.changed = trio.Event()
+        """A new one for each state."""
+        self.established = True
+        """Whether the other side may have the session, so that it is to be resumed."""
+        self._state = PeerState.NEW
         self._owner = owner
         self._writer: Writer | None = None
         self._links: dict[int, Link] = {}
         self._requests: dict[int, Request] = {}
 
-    def connect(self, writer: Writer) -> None:
-        """From now on this writes what there is to say."""
-        self._writer = writer
+    # How it stands
 
-    def disconnect(self) -> None:
-        """The stream is gone, and what it held."""
+    @property
+    def lost(self) -> bool:
+        """Nothing can be sent to the peer any more."""
+        return self._state is PeerState.LOST
+
+    @property
+    def suspended(self) -> bool:
+        """Whether its stream broke, and another may come."""
+        return self._state is PeerState.SUSPENDED
+
+    def _enter(self, state: PeerState) -> None:
+        self._state = state
+        changed, self.changed = self.changed, trio.Event()
+        changed.set()
+
+    def connect(self, writer: Writer) -> None:
+        """From now on this writes what there is to say; and what wrote it before, nothing any more."""
+        if self._writer is not None:
+            self._writer.fence()
+        self._writer = writer
+        self.failure = None
+        self._enter(PeerState.CONNECTED)
+
+    def disconnect(self, writer: Writer, failure: NetchanError | None) -> None:
+        """Its stream is gone; `failure`: it broke. The session waits for another one, if it can be resumed."""
+        if self._writer is not writer:
+            return  # another one carries the session already
         self._writer = None
+        if failure is None or self.key is None or not self.session.greeted:
+            self.lose(failure)
+        elif not self.lost:
+            self.failure = failure
+            self._enter(PeerState.SUSPENDED)
 
     def flush(self) -> None:
         """Has written what there is to say."""
@@ -156,6 +222,15 @@ class Peer:
 
     # What the peer does
 
+    def renew_lease(self, since: Instant) -> None:
+        """The peer has heard what was sent then."""
+        if self.lease is None:
+            self.lease = Lease(self.session.resume_time)
+        self.lease.renew(since)
+        for link in self._links.values():
+            if isinstance(link, ReceiveLink):
+                link.on_lease_renewed()
+
     def handle(self, event: Event) -> None:
         """An event of the session."""
         match event:
@@ -186,12 +261,24 @@ class Peer:
         request.answer = answer
         request.answered.set()
 
+    def refused(self, message: str) -> None:
+        """An exporter says that it does not have the session.
+
+        If it has never said anything else, our first words have not reached it: they are said again, as a new session.
+        """
+        if self.session.established:
+            self.lose(SessionLostError(f"the exporter has lost this session: {message}"))
+        else:
+            self.key = new_key()
+            self.established = False
+            self.session.restart()
+
     def lose(self, failure: NetchanError | None) -> None:
         """The peer is gone: every link is told, and every import that waits."""
         if self.lost:
             return
-        self.lost = True
         self.failure = failure
+        self._enter(PeerState.LOST)
         for request in self._requests.values():
             request.answered.set()
         links, self._links = self._links, {}

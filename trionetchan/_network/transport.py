@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import math
 import os
 import ssl
@@ -63,6 +64,11 @@ class Transport:
             return str(transport.socket.getpeername()) or "a unix socket"
         except (AttributeError, OSError):
             return repr(self._stream)
+
+    @property
+    def identity(self) -> bytes:
+        """Who the peer is, as far as the stream proves it; empty where it proves nothing."""
+        return b""
 
     async def receive(self) -> bytes:
         """The next bytes; empty at the end of the stream."""
@@ -140,6 +146,11 @@ class TLSTransport(Transport):
     def __init__(self, stream: trio.SSLStream[Any]) -> None:
         super().__init__(stream)
         self._under: trio.abc.Stream = stream.transport_stream
+        self._tls = stream
+
+    @property
+    def identity(self) -> bytes:
+        return b"TLS" + hashlib.sha256(self._tls.getpeercert(binary_form=True) or b"").digest()
 
     async def receive(self) -> bytes:
         try:

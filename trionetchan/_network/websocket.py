@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import operator
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 
@@ -34,7 +35,8 @@ except ImportError as error:
 
 from .._errors import ConnectionLostError, ProtocolError
 from .._limits import Limits
-from .transport import STREAM_ERRORS, Transport, reason, transport_over
+from .dialing import Dial, naming_lack_of_files
+from .transport import STREAM_ERRORS, Transport, check_ssl_context, reason, transport_over
 from .websocket_handshake import (
     SUBPROTOCOL,
     Address,
@@ -47,7 +49,7 @@ from .websocket_handshake import (
     refuse,
 )
 
-__all__ = ["Acceptor", "Address", "WebSocketStream", "checked_origins", "connected", "parse_url"]
+__all__ = ["Acceptor", "Address", "WebSocketStream", "checked_origins", "connected", "dial", "parse_url"]
 
 MAX_MESSAGE_SIZE = 2**20  # bytes; part of the protocol, so no choice
 MESSAGE_SIZE = 64 * 2**10  # bytes, of those that are written
@@ -385,6 +387,27 @@ class Acceptor:
             return None
         logger.warning("the connection with %s ended: %s", peer_name, why)
         return None
+
+
+def dial(url: str, ssl_context: ssl.SSLContext | None, limits: Limits) -> Dial:
+    """Over WebSocket. `ValueError` for another URL, or a context that does not go with it."""
+    address = parse_url(url)
+    if ssl_context is not None:
+        check_ssl_context(ssl_context, server=False)
+        if not address.secure:
+            raise ValueError(f"expected a URL with wss:// where there is an `ssl_context`, got {url!r}")
+
+    @contextlib.asynccontextmanager
+    async def connect() -> AsyncGenerator[trio.abc.Stream]:
+        with naming_lack_of_files():
+            stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
+        if address.secure:
+            context = ssl_context or ssl.create_default_context()
+            stream = trio.SSLStream(stream, context, server_hostname=address.host)
+        async with connected(stream, address, limits) as websocket:
+            yield websocket
+
+    return connect
 
 
 @contextlib.asynccontextmanager

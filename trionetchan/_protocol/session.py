@@ -160,6 +160,11 @@ class Session:
             self.outbox.keep_nothing()
 
     @property
+    def greeted(self) -> bool:
+        """Whether the peer's hello has arrived."""
+        return self._peer is not None
+
+    @property
     def max_value_size(self) -> int:
         """The largest value, in bytes, that the peer accepts."""
         assert self._peer is not None

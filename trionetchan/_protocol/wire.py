@@ -103,19 +103,15 @@ class Wire:
             self.session.hurry()
             self._goodbye = Goodbye(code, message)
 
+    def abandon(self) -> None:
+        """Nothing more is read or written: another stream carries the session."""
+        self.state = WireState.OVER
+
     def resume(self, session: Session, key: SessionKey) -> None:
         """Accepts a `ResumeRequested`, whose proof is right: this stream carries that session from now on."""
         assert isinstance(self._handshake, ExporterHandshake)
         self.session = session
         self._handshake.accept(session, key)
-
-    def refuse(self, message: str) -> None:
-        """Refuses a `ResumeRequested`."""
-        self.leave(Code.SESSION_LOST, message)
-
-    def abandon(self) -> None:
-        """Nothing more is read or written: another stream carries the session."""
-        self.state = WireState.OVER
 
     # Bytes out
 

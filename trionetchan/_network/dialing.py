@@ -1,0 +1,83 @@
+"""How an importer gets a stream to its exporter: the first, and another one when that has broken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import trio
+
+from .transport import check_ssl_context, is_out_of_files, out_of_files_error
+
+__all__ = ["Dial", "by_calling", "naming_lack_of_files", "pauses", "tcp", "unix"]
+
+Dial = Callable[[], AbstractAsyncContextManager[trio.abc.Stream]]
+"""Opens a stream, and lets go what it needs beside it at the end. `OSError` if there is nobody to connect to."""
+
+FIRST_PAUSE = 0.02  # seconds
+LONGEST_PAUSE = 2.0
+
+
+def tcp(host: str, port: int, ssl_context: ssl.SSLContext | None, server_hostname: str | None) -> Dial:
+    """Over TCP, with TLS if there is an `ssl_context`."""
+    if ssl_context is not None:
+        check_ssl_context(ssl_context, server=False)
+
+    @asynccontextmanager
+    async def dial() -> AsyncGenerator[trio.abc.Stream]:
+        with naming_lack_of_files():
+            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+        if ssl_context is not None:
+            stream = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
+        yield stream
+
+    return dial
+
+
+def unix(path: str | os.PathLike[str]) -> Dial:
+    """Over a unix socket."""
+
+    @asynccontextmanager
+    async def dial() -> AsyncGenerator[trio.abc.Stream]:
+        with naming_lack_of_files():
+            stream = await trio.open_unix_socket(os.fspath(path))
+        yield stream
+
+    return dial
+
+
+def by_calling(open_stream: Callable[[], Awaitable[trio.abc.Stream]]) -> Dial:
+    """Over what this returns."""
+
+    @asynccontextmanager
+    async def dial() -> AsyncGenerator[trio.abc.Stream]:
+        yield await open_stream()
+
+    return dial
+
+
+@contextlib.contextmanager
+def naming_lack_of_files() -> Generator[None]:
+    """Where this process has no file descriptor left, trio says only that it could not connect."""
+    try:
+        yield
+    except OSError as error:
+        if is_out_of_files(error):
+            raise out_of_files_error() from error
+        raise
+
+
+def pauses() -> Generator[float]:
+    """How long, in seconds, to wait before each attempt to connect again: not at all, then longer and longer.
+
+    By chance up to half of it less: when an exporter is back, its importers do not come all at once.
+    """
+    yield 0
+    pause = FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1)
+        pause = min(2 * pause, LONGEST_PAUSE)
