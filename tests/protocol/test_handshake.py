@@ -237,6 +237,24 @@ def test_nothing_of_the_session_is_said_before_it_goes_on(role: Role, state: Cal
     assert said(wire) == [Goodbye(Code.FINISHED, "")]
 
 
+def test_the_parameters_of_the_first_hello_count() -> None:
+    """On both sides: the importer's and the exporter's."""
+    pair = working()
+    others: Parameters = {"frame": 2**20, "value": 7, "buffer": 7, "keepalive": 7, "resume": 7}
+    pair.cut()
+    pair.connect()
+    for wire in pair.wires.values():
+        take(wire)
+    importers = MAGIC + encode(Hello(1, {**others, "nonce": nonce(4), "session": ID}))
+    exporters = MAGIC + encode(Hello(1, {**others, "nonce": nonce(5)}))
+    for event in pair.wires[EXPORTER].receive_data(importers + encode(RESUME) + encode(Position(0, 1))):
+        pair.answer(EXPORTER, pair.wires[EXPORTER], event)
+    assert list(pair.wires[IMPORTER].receive_data(exporters)) == []
+    assert list(pair.wires[IMPORTER].receive_data(take(pair.wires[EXPORTER]))) == [SessionResumed()]
+    for session in pair.sessions.values():
+        assert (session.max_value_size, session.resume_time) == (LIMITS.max_value_size, 30.0)
+
+
 # Who can resume
 
 

@@ -66,6 +66,7 @@ def utf8(data: bytes) -> str:
 # --- Frames ---
 
 HELLO, IMPORT, ACCEPT, REJECT, DATA, ACK, CLOSE, PING, PONG, GOODBYE = 0, 1, 2, 3, 4, 5, 7, 8, 9, 10
+RESUME, RESUMED, POSITION, SEEN = 11, 12, 13, 14
 FRAMES = {
     HELLO: "uint parameters",
     IMPORT: "uint name flag window count bytes",
@@ -77,13 +78,18 @@ FRAMES = {
     PING: "uint",
     PONG: "uint",
     GOODBYE: "code text",
+    RESUME: "16_bytes uint 32_bytes uint uint",
+    RESUMED: "32_bytes uint uint",
+    POSITION: "uint uint",
+    SEEN: "uint",
 }
 LARGEST_UINT = 2**62
-LARGEST_CODE = 11
+LARGEST_CODE = 12
 LEAST = {"frame": 65_536, "value": 1, "buffer": 1, "keepalive": 0, "resume": 0}
+LENGTHS = {"nonce": 16, "session": 16, "secret": 32}
 NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAGIC = b"\xd9\xd9\xf7"
-Parameters = dict[str, int]
+Parameters = dict[str, int | bytes]
 Field = None | bool | int | str | bytes | Parameters
 
 
@@ -103,6 +109,8 @@ class FrameReader(Cursor):
         """A field of this form; the words are those of FRAMES."""
         if form == "bytes":
             return self.take(self.sized(2))
+        if form.endswith("_bytes"):
+            return self.just(int(form.removesuffix("_bytes")))
         if form == "text":
             return self.text()
         if form == "name":
@@ -121,6 +129,12 @@ class FrameReader(Cursor):
         if (form == "window" and number < 1) or (form == "code" and number > LARGEST_CODE):
             raise ReadError(f"{number} is no {form}")
         return number
+
+    def just(self, size: int) -> bytes:
+        """A byte string of this length."""
+        if self.sized(2) != size:
+            raise ReadError(f"no byte string of {size} bytes")
+        return self.take(size)
 
     def name(self) -> str:
         size = self.sized(3)
@@ -142,9 +156,11 @@ class FrameReader(Cursor):
                 raise ReadError("a parameter twice")
             names.add(name)
             if name in LEAST:
-                known[name] = self.uint()
-                if known[name] < LEAST[name]:
+                number = known[name] = self.uint()
+                if number < LEAST[name]:
                     raise ReadError(f"{name} is below its least")
+            elif name in LENGTHS:
+                known[name] = self.just(LENGTHS[name])
             else:
                 self.skip()
         return known

@@ -46,7 +46,7 @@ def encode(value: Field) -> bytes:
         return head(2, len(value)) + value
     if isinstance(value, str):
         return head(3, len(value.encode())) + value.encode()
-    return head(5, len(value)) + b"".join(encode(name) + encode(number) for name, number in value.items())
+    return head(5, len(value)) + b"".join(encode(name) + encode(entry) for name, entry in value.items())
 
 
 def frame(*fields: Field) -> bytes:
@@ -69,6 +69,7 @@ class Channel:
     byte_limit: int = 0
     batches: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # values up to here, bytes up to here
     queue: list[tuple[bytes, int]] = field(default_factory=list[tuple[bytes, int]])
+    written: list[tuple[bytes, int]] = field(default_factory=list[tuple[bytes, int]])
     closing: tuple[int, str] | None = None
     part: bytes = b""  # of an unfinished batch
     part_count: int = 0
@@ -88,13 +89,13 @@ class Channel:
 class Session:
     """One side. What it reads gives events; its program gives commands; taken() is what it writes."""
 
-    def __init__(self, exporter: bool, limits: Parameters) -> None:
+    def __init__(self, exporter: bool, limits: dict[str, int]) -> None:
         self.exporter, self.limits = exporter, limits
         self.own = {name: limits.get(name, 0) for name in ("frame", "value", "buffer", "keepalive", "resume")}
-        self.peer: Parameters | None = None
+        self.peer: dict[str, int] | None = None
         self.cutter = FrameCutter(limits["frame"])
         self.channels: dict[int, Channel] = {}
-        self.out = MAGIC + frame(HELLO, 1, self.own)
+        self.out = MAGIC + frame(HELLO, 1, {**self.own})
         self.left = False
 
     # --- What arrives ---
@@ -126,13 +127,16 @@ class Session:
             self.out += frame(PONG, fields[0])
         if kind in (PING, PONG):
             return []
+        if kind > GOODBYE:
+            raise FrameError("a frame of a resume, in a session that cannot be resumed")
         return self.for_channel(kind, cast("int", fields[0]), fields[1:])
 
     def hello(self, version: int, parameters: Parameters) -> list[Event]:
         if version != 1:
             self.leave(UNSUPPORTED_VERSION, f"version 1 is spoken here, and not {version}")
             return [{"event": "Violated"}]
-        self.peer = {"frame": 65_536, "value": 1_048_576, "buffer": 1_048_576} | parameters
+        numbers = {name: number for name, number in parameters.items() if isinstance(number, int)}
+        self.peer = {"frame": 65_536, "value": 1_048_576, "buffer": 1_048_576, "resume": 0} | numbers
         return [{"event": "Greeted"}]
 
     def for_channel(self, kind: int, number: int, fields: tuple[Field, ...]) -> list[Event]:
@@ -243,21 +247,25 @@ class Session:
 
     # --- What the program does, and what is written ---
 
+    def say(self, kind: int, number: int, *fields: Field) -> None:
+        """A control frame."""
+        self.out += frame(kind, number, *fields)
+
     def buffer_of(self, channel: Channel) -> int:
         return self.own["buffer"] if channel.receives or self.peer is None else self.peer["buffer"]
 
     def do_request(self, name: str, receives: bool, window: int, count: int | None, schema: bytes) -> None:
         number = len(self.channels)
         self.channels[number] = Channel(receives, "REQUESTED", window, count)
-        self.out += frame(IMPORT, number, name, receives, window, count, schema)
+        self.say(IMPORT, number, name, receives, window, count, schema)
 
     def do_accept(self, number: int, window: int, schema: bytes) -> None:
-        self.out += frame(ACCEPT, number, window, schema)
+        self.say(ACCEPT, number, window, schema)
         self.channels[number].bind(window, self.buffer_of(self.channels[number]))
 
     def do_reject(self, number: int, code: int, message: str) -> None:
         self.channels[number].state = "CLOSED"
-        self.out += frame(REJECT, number, code, message)
+        self.say(REJECT, number, code, message)
 
     def do_send(self, number: int, payload: bytes, count: int) -> None:
         self.channels[number].queue.append((payload, count))
@@ -274,7 +282,7 @@ class Session:
             return
         counted = 0 if code == WITHDRAWN else channel.settled
         channel.state = "CLOSED"
-        self.out += frame(CLOSE, number, counted, code, message)
+        self.say(CLOSE, number, counted, code, message)
 
     def leave(self, code: int, message: str) -> None:
         self.write_data()
@@ -285,12 +293,13 @@ class Session:
         for number, channel in self.channels.items():
             while channel.state == "SENDING" and channel.queue and self.may_send(channel, *channel.queue[0]):
                 payload, count = channel.queue.pop(0)
+                channel.written.append((payload, count))
                 self.out += frame(DATA, number, channel.values, False, payload)
                 channel.values += count
                 channel.size += len(payload)
             if channel.state == "SENDING" and channel.closing and not channel.queue:
                 channel.state = "SENT"
-                self.out += frame(CLOSE, number, channel.values, *channel.closing)
+                self.say(CLOSE, number, channel.values, *channel.closing)
 
     def may_send(self, channel: Channel, payload: bytes, count: int) -> bool:
         values, size = channel.values + count, channel.size + len(payload)
