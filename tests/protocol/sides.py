@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from trionetchan._batch import Batch
 from trionetchan._errors import Code
 from trionetchan._limits import Limits
-from trionetchan._protocol.events import Event
+from trionetchan._protocol.events import Event, Greeted, ResumeRequested
 from trionetchan._protocol.outbox import FRAME_SIZE, Piece
+from trionetchan._protocol.resuming import SessionKey
 from trionetchan._protocol.session import Role, Session
 from trionetchan._protocol.window import ReceiveWindow, SendWindow
 from trionetchan._protocol.wire import Wire
 
-__all__ = ["Side"]
+__all__ = ["ResumableSide", "Side"]
 
 
 class Side:
@@ -87,3 +88,46 @@ class Side:
 
     def close(self, channel_id: int, code: Code, message: str = "") -> None:
         self.session.close(channel_id, code, message)
+
+
+class ResumableSide(Side):
+    """One side of a session over one stream after the other. An importer begins it with this key."""
+
+    def __init__(self, role: Role, limits: Limits, key: SessionKey) -> None:
+        super().__init__(role, limits)
+        self._limits = limits
+        self._importer_key = key
+        self._known: SessionKey | None = None  # the exporter's, once it has been told
+        self._streams = 0
+
+    def stream(self, nonce: bytes) -> None:
+        """A new one. Of the last one nothing more is read, and nothing more is written on it."""
+        self.wire.abandon()
+        self._streams += 1
+        if self.role is Role.IMPORTER:
+            resumes = self._streams > 1
+            self.wire = Wire(self.session, self._limits, nonce=nonce, key=self._importer_key, resumes=resumes)
+        else:
+            session = self.session if self._known is None else Session(self.role, self._limits)
+            self.wire = Wire(session, self._limits, nonce=nonce)
+
+    def receive_data(self, data: bytes | bytearray) -> Iterator[Event]:
+        """A resume that is proved is accepted, and every other one refused: there is no event of that."""
+        for event in self.wire.receive_data(data):
+            if isinstance(event, ResumeRequested):
+                self._answer(event)
+                continue
+            if isinstance(event, Greeted) and self.role is Role.EXPORTER:
+                self._known = self.wire.key
+            yield event
+
+    def _answer(self, request: ResumeRequested) -> None:
+        key = self._known
+        if (
+            key is None
+            or key.id != request.session
+            or not key.check_importer(request.epoch, request.proof, request.nonces)
+        ):
+            self.wire.leave(Code.SESSION_LOST, "no such session")
+        else:
+            self.wire.resume(self.session, key)

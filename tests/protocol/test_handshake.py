@@ -241,6 +241,24 @@ def test_nothing_of_the_session_is_said_before_it_goes_on(role: Role, state: Cal
     assert said(wire) == [Goodbye(Code.FINISHED, "")]
 
 
+def test_the_parameters_of_the_first_hello_count() -> None:
+    """On both sides: the importer's and the exporter's."""
+    pair = working()
+    others: Parameters = {"frame": 2**20, "value": 7, "buffer": 7, "keepalive": 7, "resume": 7}
+    pair.cut()
+    pair.connect()
+    for wire in pair.wires.values():
+        take(wire)
+    importers = MAGIC + encode(Hello(1, {**others, "nonce": nonce(4), "session": ID}))
+    exporters = MAGIC + encode(Hello(1, {**others, "nonce": nonce(5)}))
+    for event in pair.wires[EXPORTER].receive_data(importers + encode(RESUME) + encode(Position(0, 1))):
+        pair.answer(EXPORTER, pair.wires[EXPORTER], event)
+    assert list(pair.wires[IMPORTER].receive_data(exporters)) == []
+    assert list(pair.wires[IMPORTER].receive_data(take(pair.wires[EXPORTER]))) == [SessionResumed()]
+    for session in pair.sessions.values():
+        assert (session.max_value_size, session.resume_time) == (LIMITS.max_value_size, 30.0)
+
+
 # Who can resume
 
 
@@ -380,7 +398,7 @@ def test_fault_66_and_67_a_refusal_says_goodbye_and_leaves_a_live_session_alone(
     for event in stranger.receive_data(encode(attrs.evolve(RESUME, proof=bytes(32), seen=99, channels=2**62))):
         assert isinstance(event, ResumeRequested)
         assert not key.check_importer(event.epoch, event.proof, event.nonces)
-        stranger.refuse("expected a session that can be resumed, got one that is not here")
+        stranger.leave(Code.SESSION_LOST, "expected a session that can be resumed, got one that is not here")
     (goodbye,) = said(stranger)
     assert isinstance(goodbye, Goodbye)
     assert goodbye.code is Code.SESSION_LOST
@@ -423,7 +441,7 @@ def test_fault_72_another_exporter_does_not_know_the_session() -> None:
     assert list(pair.wires[IMPORTER].receive_data(take(pair.wires[EXPORTER]))) == []
     for event in pair.wires[EXPORTER].receive_data(take(pair.wires[IMPORTER])):
         assert isinstance(event, ResumeRequested)
-        pair.wires[EXPORTER].refuse("unknown")
+        pair.wires[EXPORTER].leave(Code.SESSION_LOST, "unknown")
     assert list(pair.wires[IMPORTER].receive_data(take(pair.wires[EXPORTER]))) == [
         PeerLeft(Code.SESSION_LOST, "unknown")
     ]

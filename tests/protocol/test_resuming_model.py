@@ -321,13 +321,13 @@ class Resuming(RuleBasedStateMachine):
     def resume(self, stream: Stream, request: ResumeRequested) -> None:
         assert stream.exporter is not None
         if request.session not in self.programs:
-            stream.exporter.refuse("unknown")
+            stream.exporter.leave(Code.SESSION_LOST, "unknown")
             return
         stream.program, key = self.programs[request.session]
         if not key.check_importer(request.epoch, request.proof, request.nonces):
             assert stream is not self.stream, "the importer's own proof is wrong"
             stream.program = None
-            stream.exporter.refuse("wrong")
+            stream.exporter.leave(Code.SESSION_LOST, "wrong")
             return
         for other in [*self.old, self.stream]:
             if other is not None and other is not stream and other.program is stream.program:

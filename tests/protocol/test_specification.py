@@ -14,6 +14,12 @@ PAGE = (DOCS / "protocol.md").read_text("utf-8")
 
 # For each rule: vectors, as group/name, where a name may end in "*"; and tests, as path::name.
 SESSION = "protocol/test_session.py::"
+HANDSHAKE = "protocol/test_handshake.py::"
+REWIND = "protocol/test_rewind.py::"
+KEY = "protocol/test_session_key.py::"
+MODEL = "protocol/test_resuming_model.py::test_sessions_that_are_cut_against_a_model"
+WINDOWS = "test_windows_that_go_back_against_plain_lists"
+RESUME_WHOLE = "whole/test_resume_as_specified.py::"
 WEBSOCKET = "network/test_websocket.py::"
 FRAMES = "protocol/test_frames.py::"
 VALUES = "codec/test_values.py::"
@@ -68,7 +74,7 @@ HELD_BY: dict[str, list[str]] = {
         "malformed/trailing-field-reserved-head",
     ],
     "F-8": ["malformed/too-few-fields"],
-    "F-9": ["malformed/kind-11", "malformed/kind-16"],
+    "F-9": ["malformed/kind-16"],
     "F-10": [
         "malformed/empty-name",
         "malformed/long-name",
@@ -186,6 +192,90 @@ HELD_BY: dict[str, list[str]] = {
     "K-2": ["streams/count-reached-too-early", "streams/count-reached-without-a-count"],
     "K-3": ["streams/withdrawn-with-another-code"],
     "K-4": ["streams/reject-with-an-odd-code", "streams/goodbye-with-an-odd-code", "streams/goodbye-first"],
+    "R-1": [RESUME_WHOLE + "test_each_stream_has_another_nonce_and_each_session_another_id_and_secret"],
+    "R-2": [RESUME_WHOLE + "test_each_stream_has_another_nonce_and_each_session_another_id_and_secret"],
+    "R-3": [
+        "resumes/not-resumable-*",
+        "resumes/exporter-without-*",
+        HANDSHAKE + "test_what_an_exporter_makes_of_a_hello",
+        HANDSHAKE + "test_what_an_importer_makes_of_a_hello",
+    ],
+    "R-4": [
+        "resumes/*-that-resumes-nothing",
+        "resumes/resumes-where-nothing-is",
+        SESSION + "test_every_frame_in_every_state",
+    ],
+    "R-5": [HANDSHAKE + "test_the_smaller_of_the_two_times_counts"],
+    "R-6": [RESUME_WHOLE + "test_who_has_said_goodbye_resumes_nothing"],
+    "R-7": [HANDSHAKE + "test_the_parameters_of_the_first_hello_count"],
+    "R-8": [RESUME_WHOLE + "test_a_session_does_not_begin_with_an_id_that_is_in_use"],
+    "R-9": ["resumes/seen", "resumes/imports-again", REWIND + "test_frames_that_are_ignored_count_too"],
+    "R-10": ["resumes/seen", REWIND + "test_control_frames_are_told_as_seen_after_sixteen"],
+    "R-11": ["resumes/violation-seen-*", "resumes/seen-by-the-peer"],
+    "R-12": [HANDSHAKE + "test_an_importer_that_never_says_what_it_has_seen_is_refused_in_the_end"],
+    "R-13": ["resumes/violation-another-session"],
+    "R-14": [
+        HANDSHAKE + "test_every_frame_in_every_state",
+        HANDSHAKE + "test_nothing_of_the_session_is_said_before_it_goes_on",
+        "resumes/violation-resume-twice",
+        "resumes/violation-position-too-many",
+        "resumes/violation-import-before-resume",
+        "resumes/violation-data-before-*",
+        "resumes/violation-resume-of-what-goes-on",
+        "resumes/violation-resume*-by-*",
+    ],
+    "R-15": [
+        "proofs/*",
+        KEY + "test_a_proof_byte_by_byte",
+        KEY + "test_proofs_are_of_one_session_one_role_and_both_nonces",
+    ],
+    "R-16": ["resumes/cut-before-resumed", "resumes/last-epoch-is-over", "resumes/ping-confirms-nothing"],
+    "R-17": [
+        "resumes/cut-before-resumed",
+        "resumes/importer-tries-again",
+        "resumes/importer-resumes-twice",
+        KEY + "test_the_last_epoch_is_over_once_the_importer_proves_with_the_next",
+    ],
+    "R-18": [
+        "resumes/unknown-session",
+        "resumes/wrong-proof",
+        "resumes/proof-of-the-other-role",
+        "resumes/replayed-proof",
+        "resumes/epoch-to-come",
+        HANDSHAKE + "test_fault_66_and_67_a_refusal_says_goodbye_and_leaves_a_live_session_alone",
+        RESUME_WHOLE + "test_whatever_is_wrong_the_refusal_is_the_same_and_a_live_session_goes_on",
+        RESUME_WHOLE + "test_fault_73_another_identity_is_refused",
+    ],
+    "R-19": ["resumes/wrong-proof-of-exporter"],
+    "R-20": ["resumes/exporter-resumes-nothing", "resumes/refused"],
+    "R-21": [
+        HANDSHAKE + "test_a_session_that_was_never_established_is_begun_anew_with_another_exporter",
+        HANDSHAKE + "test_a_resume_in_which_the_exporter_has_seen_something_establishes_the_session",
+        MODEL,
+    ],
+    "R-22": [HANDSHAKE + "test_fault_70_a_live_session_is_taken_over_once_the_proof_is_right", MODEL],
+    "R-23": ["resumes/resume-importer", REWIND + "test_each_state_of_a_receiver_is_named_and_no_sender_is"],
+    "R-24": ["resumes/violation-positions-out-of-order", "resumes/violation-position-twice"],
+    "R-25": ["resumes/named-of-old", "resumes/violation-position-of-nothing"],
+    "R-26": ["resumes/not-named", "resumes/last-word-in-the-pause"],
+    "R-27": [
+        "resumes/violation-position-*",
+        "resumes/violation-seen-in-*",
+        "resumes/violation-close-seen-without-values",
+        REWIND + "test_fault_71_what_a_peer_cannot_have_is_refused_and_changes_nothing",
+    ],
+    "R-28": ["resumes/imports-again", "resumes/exporter-says-accept-again", MODEL],
+    "R-29": ["resumes/close-again", "resumes/close-seen"],
+    "R-30": ["resumes/part-of-a-batch", REWIND + "test_part_of_a_batch_that_came_is_dropped_and_comes_again"],
+    "R-31": ["resumes/exporter-says-again", "resumes/importer-says-again", REWIND + WINDOWS, MODEL],
+    "R-32": ["resumes/hung-up-in-the-pause", REWIND + WINDOWS],
+    "R-33": ["resumes/acknowledged-again*", REWIND + "test_what_was_granted_is_told_again"],
+    "R-34": [
+        "resumes/resume-exporter",
+        "resumes/last-word-in-the-pause",
+        HANDSHAKE + "test_fault_74_a_channel_that_is_hung_up_meanwhile_ends_and_the_others_go_on",
+        MODEL,
+    ],
     "V-1": ["refused_values/no-array", "refused_values/trailing-bytes", "refused_values/any-behind"],
     "V-2": ["refused_values/*-for-*", "refused_values/float-zero", "refused_values/second-of-two"],
     "V-3": ["refused_values/any-*", "refused_values/content-whatever-the-type"],

@@ -66,7 +66,7 @@ def utf8(data: bytes) -> str:
 # --- Frames ---
 
 HELLO, IMPORT, ACCEPT, REJECT, DATA, ACK, SETTLE, CLOSE, PING, PONG, GOODBYE = range(11)
-REDELIVERED = 15
+RESUME, RESUMED, POSITION, SEEN, REDELIVERED = 11, 12, 13, 14, 15
 FRAMES = {
     HELLO: "uint parameters",
     IMPORT: "uint name flag window count bytes flag?",
@@ -79,14 +79,19 @@ FRAMES = {
     PING: "uint",
     PONG: "uint",
     GOODBYE: "code text",
+    RESUME: "16_bytes uint 32_bytes uint uint",
+    RESUMED: "32_bytes uint uint",
+    POSITION: "uint uint",
+    SEEN: "uint",
     REDELIVERED: "uint uint uint",
 }
 LARGEST_UINT = 2**62
-LARGEST_CODE = 11
+LARGEST_CODE = 12
 LEAST = {"frame": 65_536, "value": 1, "buffer": 1, "keepalive": 0, "resume": 0, "settle": 0}
+LENGTHS = {"nonce": 16, "session": 16, "secret": 32}
 NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAGIC = b"\xd9\xd9\xf7"
-Parameters = dict[str, int]
+Parameters = dict[str, int | bytes]
 Field = None | bool | int | str | bytes | Parameters | list[int]
 
 
@@ -106,6 +111,8 @@ class FrameReader(Cursor):
         """A field of this form; the words are those of FRAMES."""
         if form == "bytes":
             return self.take(self.sized(2))
+        if form.endswith("_bytes"):
+            return self.just(int(form.removesuffix("_bytes")))
         if form == "text":
             return self.text()
         if form == "name":
@@ -126,6 +133,12 @@ class FrameReader(Cursor):
         if number > {"code": LARGEST_CODE, "outcome": 1}.get(form, number) or (form == "window" and number < 1):
             raise ReadError(f"{number} is no {form}")
         return number
+
+    def just(self, size: int) -> bytes:
+        """A byte string of this length."""
+        if self.sized(2) != size:
+            raise ReadError(f"no byte string of {size} bytes")
+        return self.take(size)
 
     def name(self) -> str:
         size = self.sized(3)
@@ -154,9 +167,11 @@ class FrameReader(Cursor):
                 raise ReadError("a parameter twice")
             names.add(name)
             if name in LEAST:
-                known[name] = self.uint()
-                if known[name] < LEAST[name]:
+                number = known[name] = self.uint()
+                if number < LEAST[name]:
                     raise ReadError(f"{name} is below its least")
+            elif name in LENGTHS:
+                known[name] = self.just(LENGTHS[name])
             else:
                 self.skip()
         return known

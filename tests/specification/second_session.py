@@ -50,7 +50,7 @@ def encode(value: Field) -> bytes:
         return head(4, len(value)) + b"".join(map(encode, value))
     if isinstance(value, str):
         return head(3, len(value.encode())) + value.encode()
-    return head(5, len(value)) + b"".join(encode(name) + encode(number) for name, number in value.items())
+    return head(5, len(value)) + b"".join(encode(name) + encode(entry) for name, entry in value.items())
 
 
 def frame(*fields: Field) -> bytes:
@@ -74,6 +74,7 @@ class Channel:
     byte_limit: int = 0
     batches: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # values up to here, bytes up to here
     queue: list[tuple[bytes, int, bool]] = field(default_factory=list[tuple[bytes, int, bool]])
+    written: list[tuple[bytes, int, bool]] = field(default_factory=list[tuple[bytes, int, bool]])
     closing: tuple[int, str] | None = None
     part: bytes = b""  # of an unfinished batch
     part_count: int = 0
@@ -103,15 +104,15 @@ class Channel:
 class Session:
     """One side. What it reads gives events; its program gives commands; taken() is what it writes."""
 
-    def __init__(self, exporter: bool, limits: Parameters) -> None:
+    def __init__(self, exporter: bool, limits: dict[str, int]) -> None:
         self.exporter, self.limits = exporter, limits
         self.own = {name: limits.get(name, 0) for name in ("frame", "value", "buffer", "keepalive", "resume")} | {
             "settle": 1
         }
-        self.peer: Parameters | None = None
+        self.peer: dict[str, int] | None = None
         self.cutter = FrameCutter(limits["frame"])
         self.channels: dict[int, Channel] = {}
-        self.out = MAGIC + frame(HELLO, 1, self.own)
+        self.out = MAGIC + frame(HELLO, 1, {**self.own})
         self.left = False
 
     # --- What arrives ---
@@ -143,13 +144,16 @@ class Session:
             self.out += frame(PONG, fields[0])
         if kind in (PING, PONG):
             return []
+        if kind > GOODBYE:
+            raise FrameError("a frame of a resume, in a session that cannot be resumed")
         return self.for_channel(kind, cast("int", fields[0]), fields[1:])
 
     def hello(self, version: int, parameters: Parameters) -> list[Event]:
         if version != 1:
             self.leave(UNSUPPORTED_VERSION, f"version 1 is spoken here, and not {version}")
             return [{"event": "Violated"}]
-        self.peer = {"frame": 65_536, "value": 1_048_576, "buffer": 1_048_576} | parameters
+        numbers = {name: number for name, number in parameters.items() if isinstance(number, int)}
+        self.peer = {"frame": 65_536, "value": 1_048_576, "buffer": 1_048_576, "resume": 0} | numbers
         return [{"event": "Greeted"}]
 
     def for_channel(self, kind: int, number: int, fields: tuple[Field, ...]) -> list[Event]:
@@ -302,6 +306,10 @@ class Session:
 
     # --- What the program does, and what is written ---
 
+    def say(self, kind: int, number: int, *fields: Field) -> None:
+        """A control frame."""
+        self.out += frame(kind, number, *fields)
+
     def buffer_of(self, channel: Channel) -> int:
         return self.own["buffer"] if channel.receives or self.peer is None else self.peer["buffer"]
 
@@ -310,7 +318,7 @@ class Session:
     ) -> None:
         number = len(self.channels)
         self.channels[number] = Channel(receives, "REQUESTED", window, count, settles)
-        self.out += frame(IMPORT, number, name, receives, window, count, schema, *([True] if settles else []))
+        self.say(IMPORT, number, name, receives, window, count, schema, *([True] if settles else []))
 
     def do_settle(self, number: int, values: list[int], accepted: bool) -> None:
         channel = self.channels[number]
@@ -322,16 +330,16 @@ class Session:
                 ranges[-1] += 1
             else:
                 ranges += [value, 1]
-        self.out += frame(SETTLE, number, ranges, int(not accepted))
+        self.say(SETTLE, number, ranges, int(not accepted))
         self.do_acknowledge(number)
 
     def do_accept(self, number: int, window: int, schema: bytes) -> None:
-        self.out += frame(ACCEPT, number, window, schema)
+        self.say(ACCEPT, number, window, schema)
         self.channels[number].bind(window, self.buffer_of(self.channels[number]))
 
     def do_reject(self, number: int, code: int, message: str) -> None:
         self.channels[number].state = "CLOSED"
-        self.out += frame(REJECT, number, code, message)
+        self.say(REJECT, number, code, message)
 
     def do_send(self, number: int, payload: bytes, count: int, *, redelivered: bool = False) -> None:
         self.channels[number].queue.append((payload, count, redelivered))
@@ -349,7 +357,7 @@ class Session:
             return
         counted = 0 if code == WITHDRAWN else channel.settled
         channel.state = "CLOSED"
-        self.out += frame(CLOSE, number, counted, code, message)
+        self.say(CLOSE, number, counted, code, message)
 
     def leave(self, code: int, message: str) -> None:
         self.write_data()
@@ -360,6 +368,7 @@ class Session:
         for number, channel in self.channels.items():
             while channel.state == "SENDING" and channel.queue and self.may_send(channel, *channel.queue[0][:2]):
                 payload, count, again = channel.queue.pop(0)
+                channel.written.append((payload, count, again))
                 if again:
                     self.out += frame(REDELIVERED, number, channel.values, count)
                 self.out += frame(DATA, number, channel.values, False, payload)
@@ -368,7 +377,7 @@ class Session:
                 channel.batches.append((channel.values, channel.size))
             if channel.state == "SENDING" and channel.closing and not channel.queue:
                 channel.state = "SENT"
-                self.out += frame(CLOSE, number, channel.values, *channel.closing)
+                self.say(CLOSE, number, channel.values, *channel.closing)
 
     def may_send(self, channel: Channel, payload: bytes, count: int) -> bool:
         values, size = channel.values + count, channel.size + len(payload)

@@ -30,11 +30,16 @@ def entries_of(value: object) -> dict[str, object]:
 
 def fields_of(value: object) -> list[object]:
     """The fields of a frame as in the vectors, byte strings as bytes."""
-    result: list[object] = []
-    for part in cast("list[object]", value):
-        entries = entries_of(part)
-        result.append(bytes.fromhex(str(entries["hex"])) if "hex" in entries else part)
-    return result
+    return [without_hex(part) for part in cast("list[object]", value)]
+
+
+def without_hex(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    entries = entries_of(cast("object", value))
+    if entries.keys() == {"hex"}:
+        return bytes.fromhex(str(entries["hex"]))
+    return {name: without_hex(entry) for name, entry in entries.items()}
 
 
 def one_frame(vector: Vector) -> list[object]:

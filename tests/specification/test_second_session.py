@@ -1,14 +1,16 @@
-"""Runs the vectors "streams" that are for a reader through second_session."""
+"""Runs the vectors "streams" and "resumes" that are for a reader through second_session and second_resume."""
 
 from typing import cast
 
+import pytest
 import second_frames as sf
-from second_session import Session
+from second_resume import Resumable
+from second_session import Event, Session
 from test_second_reader import VECTORS, Vector, vectors
 
 
 def new_session(role: object) -> Session:
-    limits = cast("sf.Parameters", cast("dict[str, object]", VECTORS)["limits"])
+    limits = cast("dict[str, int]", cast("dict[str, object]", VECTORS)["limits"])
     return Session(role == "exporter", limits)
 
 
@@ -78,3 +80,39 @@ def test_in_single_bytes(vector: Vector) -> None:
             assert session.taken().hex() == step["write"]
         else:
             last_frame(session)
+
+
+def resumable(vector: Vector) -> Resumable:
+    limits = cast("dict[str, int]", cast("dict[str, object]", VECTORS)["limits"])
+    own = {**limits, "resume": cast("int", vector["resume"])}
+    session, secret = (bytes.fromhex(str(vector[name])) for name in ("session", "secret"))
+    return Resumable(vector["role"] == "exporter", own, session, secret)
+
+
+def without_free_messages(events: list[Event], expected: object) -> list[Event]:
+    for event, other in zip(events, cast("list[Event]", expected), strict=False):
+        if "message" not in other:
+            event.pop("message", None)
+    return events
+
+
+@pytest.mark.parametrize("size", [10**6, 1], ids=["whole", "byte by byte"])
+@vectors("resumes")
+def test_resumes(vector: Vector, size: int) -> None:
+    session = resumable(vector)
+    for step in cast("list[Vector]", vector["steps"]):
+        if "stream" in step:
+            session.stream(bytes.fromhex(str(step["stream"])))
+        elif "receive" in step:
+            data = bytes.fromhex(str(step["receive"]))
+            chunks = [data[at : at + size] for at in range(0, len(data), size)]
+            events = [event for chunk in chunks for event in session.receive(chunk)]
+            assert without_free_messages(events, step["events"]) == step["events"]
+        elif "do" in step:
+            command(session, step)
+        elif "write" in step:
+            assert session.taken().hex() == step["write"]
+        else:
+            kind, fields = last_frame(session)
+            assert (kind, fields[0]) == (sf.GOODBYE, step["goodbye"])
+            assert session.left
