@@ -116,7 +116,8 @@ def open_tcp_importer(
     """
 
     async def block() -> AsyncGenerator[Importer]:
-        async with _importer_by(dialing.tcp(host, port, ssl_context, server_hostname), limits) as importer:
+        dial = dialing.tcp(host, port, ssl_context, server_hostname, limits.handshake_timeout)
+        async with _importer_by(dial, limits) as importer:
             yield importer
 
     return Opening("open_tcp_importer", block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import ssl
@@ -13,7 +14,7 @@ import trio
 
 from .transport import check_ssl_context, is_out_of_files, out_of_files_error
 
-__all__ = ["Dial", "by_calling", "naming_lack_of_files", "pauses", "tcp", "unix"]
+__all__ = ["Dial", "by_calling", "open_tcp_stream", "pauses", "tcp", "unix"]
 
 Dial = Callable[[], AbstractAsyncContextManager[trio.abc.Stream]]
 """Opens a stream, and lets go what it needs beside it at the end. `OSError` if there is nobody to connect to."""
@@ -22,15 +23,21 @@ FIRST_PAUSE = 0.02  # seconds
 LONGEST_PAUSE = 2.0
 
 
-def tcp(host: str, port: int, ssl_context: ssl.SSLContext | None, server_hostname: str | None) -> Dial:
-    """Over TCP, with TLS if there is an `ssl_context`."""
+async def open_tcp_stream(host: str, port: int, timeout: float) -> trio.abc.Stream:
+    """As trio's, but `OSError` after `timeout` seconds: the system would go on for minutes, in ever longer steps."""
+    with _naming_lack_of_files(), trio.move_on_after(timeout):
+        return await trio.open_tcp_stream(host, port)
+    raise OSError(errno.ETIMEDOUT, f"expected a connection to {host}:{port} within {timeout:g} s, got none")
+
+
+def tcp(host: str, port: int, ssl_context: ssl.SSLContext | None, server_hostname: str | None, timeout: float) -> Dial:
+    """Over TCP, with TLS if there is an `ssl_context`. `timeout` in seconds, of one attempt."""
     if ssl_context is not None:
         check_ssl_context(ssl_context, server=False)
 
     @asynccontextmanager
     async def dial() -> AsyncGenerator[trio.abc.Stream]:
-        with naming_lack_of_files():
-            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+        stream = await open_tcp_stream(host, port, timeout)
         if ssl_context is not None:
             stream = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
         yield stream
@@ -43,7 +50,7 @@ def unix(path: str | os.PathLike[str]) -> Dial:
 
     @asynccontextmanager
     async def dial() -> AsyncGenerator[trio.abc.Stream]:
-        with naming_lack_of_files():
+        with _naming_lack_of_files():
             stream = await trio.open_unix_socket(os.fspath(path))
         yield stream
 
@@ -61,7 +68,7 @@ def by_calling(open_stream: Callable[[], Awaitable[trio.abc.Stream]]) -> Dial:
 
 
 @contextlib.contextmanager
-def naming_lack_of_files() -> Generator[None]:
+def _naming_lack_of_files() -> Generator[None]:
     """Where this process has no file descriptor left, trio says only that it could not connect."""
     try:
         yield

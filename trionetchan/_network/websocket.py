@@ -35,7 +35,7 @@ except ImportError as error:
 
 from .._errors import ConnectionLostError, ProtocolError
 from .._limits import Limits
-from .dialing import Dial, naming_lack_of_files
+from .dialing import Dial, open_tcp_stream
 from .transport import STREAM_ERRORS, Transport, check_ssl_context, reason, transport_over
 from .websocket_handshake import (
     SUBPROTOCOL,
@@ -404,8 +404,7 @@ def dial(url: str, ssl_context: ssl.SSLContext | None, limits: Limits) -> Dial:
 
     @contextlib.asynccontextmanager
     async def connect() -> AsyncGenerator[trio.abc.Stream]:
-        with naming_lack_of_files():
-            stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
+        stream = await open_tcp_stream(address.host, address.port, limits.handshake_timeout)
         if address.secure:
             context = ssl_context or ssl.create_default_context()
             stream = trio.SSLStream(stream, context, server_hostname=address.host)
