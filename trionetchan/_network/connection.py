@@ -119,6 +119,10 @@ class Connection:
         self._wire.abandon()
         self._scope.cancel()
 
+    async def wait_greeted(self) -> None:
+        """Waits until it carries the session."""
+        await self._greeted.wait()
+
     async def wait_over(self) -> None:
         """Waits until the stream is closed and every link knows."""
         await self._over.wait()
@@ -248,10 +252,11 @@ class Connection:
     def _peer_has_left(self, code: Code, message: str) -> None:
         if code is Code.SESSION_LOST:
             self.peer.refused(message)
+        elif code in (Code.FINISHED, Code.RESTARTING):
+            asked = self.peer.session.role is Role.IMPORTER and self._limits.restart_timeout > 0
+            self.peer.lose(None, restarting=code is Code.RESTARTING and asked)
         else:
-            self.peer.lose(
-                None if code is Code.FINISHED else ProtocolError(f"the peer ended the connection: {message}")
-            )
+            self.peer.lose(ProtocolError(f"the peer ended the connection: {message}"))
 
     # Going on with a session
 
