@@ -392,7 +392,10 @@ class Importer(Endpoint):
     def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
         if code in (None, Code.RESTARTING):
             if self._peer.restarting or not self._peer.lost:
-                return  # it is bound anew, or was
+                if channel.ended:
+                    self._rebinding.forget(channel)
+                    self._sweep(channel)
+                return  # else it is bound anew, or was
             code = None
         else:
             self._rebinding.forget(channel)
@@ -512,8 +515,8 @@ class Importer(Endpoint):
 
     async def _finish(self) -> None:
         await super()._finish()
-        while self._rebinding.active:
-            await self._rebinding.wait_over()
+        while self._rebinding.owes:
+            await self._rebinding.wait_settled()
             await super()._finish()
 
     def _on_channel_ended(self, channel: Channel) -> None:

@@ -11,6 +11,7 @@ binds the channels, and goes on with the next peer when the session that it has 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -89,6 +90,11 @@ def attach(channel: Channel, link: Link) -> None:
         link.attach(channel, unbuffered=channel.unbuffered)
 
 
+def _left(name: str) -> ConnectionLostError:
+    message = f"{name}: expected the next exporter to bind the channel, got its goodbye"
+    return ConnectionLostError(message, channel=name)
+
+
 def check_schema(wanted: Wanted, answer: Answer) -> None:
     """`TypeMismatchError` if the two types do not fit. An exporter of another make may skip the comparison."""
     own, sends = wanted.codec.schema, wanted.direction is Direction.SEND
@@ -149,7 +155,6 @@ class Rebinding:
         self._rounds = 0  # restarts after which not all is bound yet
         self._deadline = 0.0
         self._last_failure = "nothing"
-        self._begun = False
         self._changed = trio.Event()
 
     def add(self, binding: Binding) -> None:
@@ -166,13 +171,21 @@ class Rebinding:
         """Whether the exporter restarts, or not all channels are bound to the next one yet."""
         return self._owner.peer().restarting or self._rounds > 0
 
+    @property
+    def owes(self) -> bool:
+        """Whether the next exporter is to get values, or to be told of an end."""
+        return self.active and any(
+            isinstance(channel, Outgoing) and binding.lost and (channel.waiting or channel.sender_closed)
+            for channel, binding in self._bindings.items()
+        )
+
     def _change(self) -> None:
         changed, self._changed = self._changed, trio.Event()
         changed.set()
 
-    async def wait_over(self) -> None:
-        """Waits while it is active."""
-        while self.active:
+    async def wait_settled(self) -> None:
+        """Waits while it owes the next exporter something that is not bound to it yet."""
+        while self.owes:
             await self._changed.wait()
 
     async def wait_for_peer(self) -> Peer:
@@ -194,6 +207,8 @@ class Rebinding:
                         if await self._try(stream, attempt):
                             return True
                 except (*STREAM_ERRORS, ConnectionLostError) as error:
+                    if attempt.deadline == math.inf:
+                        return True  # the end of a stream that has carried the session
                     self._last_failure = reason(error)
                     logger.info("the next exporter cannot be reached yet: %s", self._last_failure)
                 except ProtocolError as error:
@@ -213,8 +228,7 @@ class Rebinding:
             nonlocal adopted
             await connection.wait_greeted()
             adopted = True
-            attempt.deadline = float("inf")
-            self._begun = False
+            attempt.deadline = math.inf
             self._owner.adopt(peer, connection)
             self._change()
 
@@ -229,7 +243,6 @@ class Rebinding:
     # Binding
 
     def _begin(self) -> None:
-        self._begun = True
         time = self._limits.restart_timeout
         self._deadline = trio.current_time() + time
         logger.warning("the exporter restarts; the next one is waited for, for %g s", time)
@@ -259,7 +272,10 @@ class Rebinding:
         for pause in dialing.pauses():
             await trio.sleep(pause)
             peer = await self.wait_for_peer()
-            if peer.lost or binding.channel.ended:
+            if binding.channel.ended:
+                break
+            if peer.lost:
+                self._owner.failed(peer.failure or _left(binding.wanted.name))
                 break
             request = binding.wanted.ask(peer, binding.left)
             try:
@@ -293,4 +309,5 @@ class Rebinding:
         binding.count = binding.left
         binding.link = answer.link
         attach(binding.channel, answer.link)
+        self._change()
         return True
