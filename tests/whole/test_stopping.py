@@ -10,6 +10,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from scripted import Scripted, data
 from support import put, serve_tcp, take, take_all, until
 
 from trionetchan import (
@@ -24,6 +25,8 @@ from trionetchan import (
     open_importer,
     open_tcp_importer,
 )
+from trionetchan._errors import Code
+from trionetchan._protocol.frames import MAGIC, VERSION, Ack, Goodbye, Hello, encode
 
 PATIENT = Limits(restart_timeout=60)
 
@@ -63,6 +66,7 @@ async def address(nursery: trio.Nursery) -> Address:
     return Address(nursery)
 
 
+@pytest.mark.promise(52)
 async def test_channels_go_on_with_the_next_exporter(autojump_clock: trio.testing.MockClock, address: Address) -> None:
     async with open_importer_at(address) as (first, importer):
         out = first.open_send_channel("out", int, max_buffer_size=10)
@@ -95,6 +99,7 @@ async def open_importer_at(address: Address, limits: Limits = PATIENT) -> AsyncG
         yield exporter, importer
 
 
+@pytest.mark.promise(53)
 async def test_what_was_not_acknowledged_goes_to_the_next_exporter_first_and_in_order(
     autojump_clock: trio.testing.MockClock, address: Address
 ) -> None:
@@ -116,6 +121,7 @@ async def test_what_was_not_acknowledged_goes_to_the_next_exporter_first_and_in_
             assert await take_all(back2) == []
 
 
+@pytest.mark.promise(50)
 async def test_a_stop_waits_until_what_has_arrived_is_delivered_and_takes_nothing_more(
     autojump_clock: trio.testing.MockClock, address: Address
 ) -> None:
@@ -140,6 +146,7 @@ async def test_a_stop_waits_until_what_has_arrived_is_delivered_and_takes_nothin
             assert await take_all(second.open_receive_channel("back", int)) == [5, 6, 7, 8, 9]
 
 
+@pytest.mark.promise(50)
 async def test_a_stop_waits_for_acknowledgements_and_deals_nothing_more(
     autojump_clock: trio.testing.MockClock, address: Address
 ) -> None:
@@ -181,6 +188,7 @@ async def test_each_sender_of_a_fan_in_holds_a_share_with_the_next_exporter(
             assert await take_all(back) == [1, 2]
 
 
+@pytest.mark.promise(53)
 async def test_counted_imports_ask_for_what_is_left(autojump_clock: trio.testing.MockClock, address: Address) -> None:
     async with open_importer_at(address) as (first, importer):
         out = first.open_send_channel("out", int, max_buffer_size=10)
@@ -205,6 +213,7 @@ async def test_counted_imports_ask_for_what_is_left(autojump_clock: trio.testing
             assert await take_all(await importer.open_receive_channel("out", int)) == [5, 6, 7]
 
 
+@pytest.mark.promise(51)
 async def test_a_stop_that_takes_too_long_is_logged_with_its_counts(
     autojump_clock: trio.testing.MockClock, address: Address, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,6 +238,7 @@ async def test_a_stop_that_takes_too_long_is_logged_with_its_counts(
         importer.hangup("back")
 
 
+@pytest.mark.promise(51)
 async def test_a_cancelled_stop_says_the_goodbye_at_once(
     autojump_clock: trio.testing.MockClock, address: Address
 ) -> None:
@@ -247,10 +257,9 @@ async def test_a_cancelled_stop_says_the_goodbye_at_once(
             assert await take_all(receive) == [1, 2, 3]  # what had arrived is still delivered
 
 
+@pytest.mark.promise(52)
 async def test_importers_that_do_not_ask_for_it_fail(autojump_clock: trio.testing.MockClock, address: Address) -> None:
-    with pytest.raises(
-        ConnectionLostError, match=r"^out: expected the exporter to finish the channel, got its goodbye"
-    ):
+    with pytest.raises(ConnectionLostError, match=r"^out: expected the exporter to finish .*, got its goodbye"):
         async with open_importer_at(address, Limits()) as (first, importer):
             first.open_send_channel("out", int)
             receive = await importer.open_receive_channel("out", int)
@@ -272,6 +281,7 @@ async def test_an_importer_over_a_bare_stream_does_not_wait(
                 await receive.receive()
 
 
+@pytest.mark.promise(49)
 async def test_while_it_stops_imports_are_refused_and_nobody_is_accepted() -> None:
     async with open_exporter() as exporter, trio.open_nursery() as nursery:
         out = exporter.open_send_channel("out", int)
@@ -303,6 +313,7 @@ async def test_while_it_stops_imports_are_refused_and_nobody_is_accepted() -> No
         assert exporter.statistics().connections == 0
 
 
+@pytest.mark.promise(54)
 async def test_the_wait_for_the_next_exporter_is_bounded(
     autojump_clock: trio.testing.MockClock, address: Address
 ) -> None:
@@ -318,6 +329,7 @@ async def test_the_wait_for_the_next_exporter_is_bounded(
                 assert trio.current_time() - began == pytest.approx(60, abs=1)
 
 
+@pytest.mark.promise(54)
 async def test_a_name_that_is_not_exported_yet_is_asked_for_again(
     autojump_clock: trio.testing.MockClock, address: Address
 ) -> None:
@@ -331,6 +343,7 @@ async def test_a_name_that_is_not_exported_yet_is_asked_for_again(
             assert await take_all(receive) == [1]
 
 
+@pytest.mark.promise(54)
 async def test_another_refusal_of_the_next_exporter_fails_the_block(
     autojump_clock: trio.testing.MockClock, address: Address
 ) -> None:
@@ -344,6 +357,7 @@ async def test_another_refusal_of_the_next_exporter_fails_the_block(
                 await receive.receive()
 
 
+@pytest.mark.promise(55)
 async def test_calls_that_fall_into_the_pause_work_when_it_is_over(
     autojump_clock: trio.testing.MockClock, address: Address
 ) -> None:
@@ -405,6 +419,7 @@ async def test_a_sync_goes_on_over_a_restart(autojump_clock: trio.testing.MockCl
             await trio.sleep(10)
 
 
+@pytest.mark.promise(55)
 async def test_leaving_an_importer_in_the_pause_waits_for_the_next_exporter(
     autojump_clock: trio.testing.MockClock, address: Address, nursery: trio.Nursery
 ) -> None:
@@ -442,6 +457,7 @@ async def test_leaving_an_importer_in_the_pause_does_not_wait_for_nothing(
         assert trio.current_time() - began < 2
 
 
+@pytest.mark.promise(51)
 @pytest.mark.parametrize("timeout", [5, math.inf])
 async def test_suspended_sessions_end_and_their_values_come_back(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, timeout: float
@@ -477,6 +493,7 @@ async def test_suspended_sessions_end_and_their_values_come_back(
                 receive.close()
 
 
+@pytest.mark.promise(53)
 async def test_exporters_that_follow_each_other_on_a_port_lose_nothing_and_repeat_nothing() -> None:
     """Over TCP, with load in both directions."""
     count, steps = 3000, (700, 1400, 2100, 3000)
@@ -485,7 +502,7 @@ async def test_exporters_that_follow_each_other_on_a_port_lose_nothing_and_repea
 
     async def collect(channel: trio.abc.ReceiveChannel[int], values: list[int]) -> None:
         async for value in channel:
-            values.append(value)
+            values.append(value)  # noqa: PERF401 (at once: others look)
 
     async def serve(port: int, until_count: int, started: Callable[[int], None]) -> None:
         async with open_exporter() as exporter, trio.open_nursery() as nursery:
@@ -518,3 +535,69 @@ async def test_exporters_that_follow_each_other_on_a_port_lose_nothing_and_repea
             loads.start_soon(collect, await importer.open_receive_channel("out", int), received)
     assert arrived == [*range(count)]
     assert received == [*range(count)]
+
+
+@asynccontextmanager
+async def importer_by_hand(nursery: trio.Nursery, **parameters: int) -> AsyncGenerator[tuple[Exporter, Scripted]]:
+    """An importer that has said this of itself."""
+    async with open_exporter() as exporter:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(exporter.serve_stream, theirs)
+        await ours.send_all(MAGIC + encode(Hello(VERSION, {**parameters})))
+        yield exporter, Scripted(ours)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"), [({"restart": 1}, Code.RESTARTING), ({"restart": 0}, Code.FINISHED), ({}, Code.FINISHED)]
+)
+async def test_only_who_asks_for_it_is_told_of_a_restart(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, parameters: dict[str, int], code: Code
+) -> None:
+    async with importer_by_hand(nursery, **parameters) as (exporter, importer):
+        await importer.hear(Hello)
+        await exporter.stop()
+        assert (await importer.hear_all())[-1] == Goodbye(code, "")
+
+
+async def test_what_has_arrived_is_acknowledged_before_the_goodbye_of_a_restart(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    async with importer_by_hand(nursery, restart=1) as (exporter, importer):
+        back = exporter.open_receive_channel("back", int)
+        await importer.bind(0, "back", receives=False)
+        await importer.say(data(0, 0, [1, 2]))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(exporter.stop)
+        await trio.testing.wait_all_tasks_blocked()
+        await importer.say(data(0, 2, [3, 4]))
+        assert await take(back, 2) == [1, 2]
+        *_, acknowledgement, goodbye = await importer.hear_all()
+        assert isinstance(acknowledgement, Ack)
+        assert acknowledgement.delivered == 2
+        assert goodbye == Goodbye(Code.RESTARTING, "")
+
+
+@pytest.mark.parametrize(("restart_timeout", "said"), [(0, None), (2.5, 2500)])
+async def test_a_restart_that_nobody_asked_for_is_a_plain_goodbye(
+    autojump_clock: trio.testing.MockClock, restart_timeout: float, said: int | None
+) -> None:
+    peers: list[Scripted] = []
+
+    async def dial() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        ours, theirs = trio.testing.memory_stream_pair()
+        peers.append(Scripted(theirs))
+        return ours
+
+    with pytest.raises(ConnectionLostError):
+        async with open_importer(dial, limits=Limits(restart_timeout=restart_timeout)) as importer:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(importer.open_receive_channel, "x", int)
+                await peers[0].greet()
+                await peers[0].accept()
+            hello = peers[0].heard[0]
+            assert isinstance(hello, Hello)
+            assert hello.parameters.get("restart") == said
+            await peers[0].say(Goodbye(Code.RESTARTING, ""))
+            await trio.sleep_forever()
+    assert (len(peers) > 1) is bool(said)
