@@ -46,6 +46,7 @@ class Code(enum.IntEnum):
     PROTOCOL_ERROR = 10
     UNSUPPORTED_VERSION = 11
     SESSION_LOST = 12
+    RESTARTING = 13
 
 
 class NetchanError(Exception):

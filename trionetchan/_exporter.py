@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
@@ -34,6 +35,7 @@ from ._opening import Opening
 from ._protocol.events import ImportRequested
 from ._protocol.session import Role
 from ._statistics import Direction, ExporterStatistics
+from ._stopping import Accepting, bring_to_rest, give_back, say_farewell, tell_unfinished
 
 __all__ = ["Exporter", "open_exporter"]
 
@@ -75,6 +77,7 @@ class Exporter(Endpoint):
         self._connections: set[Connection] = set()
         self._sessions = Sessions()
         self._serving: set[trio.CancelScope] = set()
+        self._accepting = Accepting()
         self._as_peer_owner = _PeerOwner(import_requested=self._on_import, tick=self._tick)
 
     # Channels
@@ -262,6 +265,8 @@ class Exporter(Endpoint):
         """Why an import is refused, if it is."""
         name = request.name
         channel = self._registry.get(name)
+        if self._accepting.stopped:
+            return Code.NO_SUCH_CHANNEL, f"{name}: expected an exporter that serves, got one that is stopping"
         if channel is None or channel.ended or not self._serves:
             why = "is not" if channel is not None else self._registry.why_not(name)
             return Code.NO_SUCH_CHANNEL, f"{name}: expected a name that is exported, got one that {why}"
@@ -365,6 +370,8 @@ class Exporter(Endpoint):
     @contextlib.contextmanager
     def _until_left(self) -> Generator[None]:
         """Cancels what is inside when the block is left."""
+        if self._accepting.stopped:
+            raise trio.ClosedResourceError("expected an exporter that serves, got one that is stopped")
         if not self._serves:  # what made the block fail, the block itself raises, once
             raise trio.ClosedResourceError("expected an open exporter, got one whose block is left or has failed")
         with trio.CancelScope() as scope:
@@ -384,20 +391,30 @@ class Exporter(Endpoint):
         started: Callable[[], None],
         serve: Callable[[trio.abc.Stream], Awaitable[None]] | None = None,
     ) -> None:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, serve or self.serve_stream, listeners)
+        async def accept(task_status: trio.TaskStatus[Any]) -> None:
+            with self._accepting.until_stopped():
+                await trio.serve_listeners(
+                    serve or self.serve_stream, list(listeners), handler_nursery=connections, task_status=task_status
+                )
+
+        if self._accepting.stopped:
+            for listener in listeners:
+                await listener.aclose()
+            raise trio.ClosedResourceError("expected an exporter that serves, got one that is stopped")
+        async with trio.open_nursery() as connections:
+            await connections.start(accept)
             started()
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serves the importer at the other end of this stream; returns when the connection has ended.
 
-        The stream is closed then. Whatever the peer does, nothing is raised; why a connection failed is logged. While
-        the block is being left, or when it has failed, it closes the stream and returns. Cancelling says goodbye,
-        within `goodbye_timeout`.
+        The stream is closed then. Whatever the peer does, nothing is raised; why a connection failed is logged. After
+        `stop`, while the block is being left, or when it has failed, it closes the stream and returns. Cancelling says
+        goodbye, within `goodbye_timeout`.
         """
         if self._state is BlockState.LEFT and self._failure is None:
             self._check_open()
-        if not self._serves:
+        if not self._serves or self._accepting.stopped:
             await trio.aclose_forcefully(stream)
             return
         peer = Peer(Role.EXPORTER, self._limits, self._as_peer_owner)
@@ -437,6 +454,36 @@ class Exporter(Endpoint):
             logger.warning("the session with %s ended: it was not resumed in time", name)
             self._sessions.forget(peer)
             peer.lose(peer.failure)
+
+    # Stopping
+
+    async def stop(self, *, timeout: float = math.inf) -> None:
+        """Stops serving, in an orderly way; the block stays open, and leaving it is as ever.
+
+        Nobody is accepted any more, and imports are refused. Nothing more goes to importers; what they hold they
+        acknowledge or give back. What arrives from now on is not taken, and stays with them; what had arrived is
+        delivered. When all that is done, or after `timeout` seconds, which is logged, a goodbye is said on all
+        connections. Importers with a `restart_timeout` wait for the next exporter at the same address; others fail if
+        a channel of theirs is unfinished. `serve_…` returns. What was not dealt is still in the channel; once the block
+        is left, it is dropped.
+
+        Cancelling it says the goodbye at once, within `goodbye_timeout`.
+        """
+        patience = trio.move_on_after(timeout)
+        with self._call():
+            channels = self._registry.everything()
+            self._accepting.stop()
+            try:
+                with patience:
+                    await bring_to_rest(channels)
+                if patience.cancelled_caught:
+                    tell_unfinished(channels, timeout)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._accepting.wait_over()
+                    await give_back(channels, self._limits.goodbye_timeout)
+                    await say_farewell(list(self._connections))
+                    self._sessions.end_suspended()
 
     async def _say_goodbye(self) -> None:
         for scope in list(self._serving):

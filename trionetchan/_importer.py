@@ -19,30 +19,26 @@ from ._channels.deliveries import Delivery
 from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel, in_use
-from ._codec import Codec, difference
 from ._endpoint import Endpoint
 from ._errors import (
     Code,
     ConnectionLostError,
     LimitError,
     NetchanError,
-    NoSuchChannelError,
     RemoteValueError,
     SessionLostError,
     TooManyErrors,
-    TypeMismatchError,
-    WrongDirectionError,
 )
 from ._limits import Limits
 from ._network import dialing
 from ._network.connection import Connection
-from ._network.links import ReceiveLink, SendLink
 from ._network.peer import Peer, Request, new_key
 from ._network.transport import STREAM_ERRORS, reason
 from ._opening import Opening
 from ._protocol.events import ImportRequested
 from ._protocol.frames import MAX_COUNT
 from ._protocol.session import Role
+from ._rebinding import Binding, OwnerOfBindings, Rebinding, Wanted, attach, check_schema, refusal_of
 from ._statistics import Direction, ImporterStatistics
 
 __all__ = [
@@ -57,13 +53,6 @@ __all__ = [
 T = TypeVar("T")
 
 logger = logging.getLogger("trionetchan")
-
-_REFUSALS: dict[Code, type[NetchanError]] = {
-    Code.NO_SUCH_CHANNEL: NoSuchChannelError,
-    Code.WRONG_DIRECTION: WrongDirectionError,
-    Code.TYPE_MISMATCH: TypeMismatchError,
-    Code.LIMIT: LimitError,
-}
 
 
 def open_importer(
@@ -173,19 +162,6 @@ async def _importer_by(dial: dialing.Dial, limits: Limits) -> AsyncGenerator[Imp
         yield importer
 
 
-@attrs.frozen(eq=False)
-class _Import:
-    """What an import is to bind."""
-
-    name: str
-    end: Any
-    direction: Direction
-    codec: Codec[Any]
-    window: int
-    count: int | None
-    settles: bool
-
-
 class Importer(Endpoint):
     """Binds ends of local channels to names of one exporter. Made by `open_importer` and its kin.
 
@@ -195,11 +171,22 @@ class Importer(Endpoint):
     _last_word = Code.RECEIVER_GONE  # what it has not acknowledged goes to other importers
 
     def __init__(self, stream: trio.abc.Stream, dial: dialing.Dial | None, limits: Limits) -> None:
+        if dial is None:
+            limits = attrs.evolve(limits, restart_timeout=0)
         super().__init__(limits)
-        resumable = dial is not None and limits.resume_timeout > 0
-        self._peer = Peer(Role.IMPORTER, limits, _PeerOwner(tick=self._tick), new_key() if resumable else None)
-        self._connection = Connection(stream, self._peer, limits)
         self._dial = dial
+        self._peer = self._new_peer()
+        self._connection = Connection(stream, self._peer, limits)
+        self._rebinding = Rebinding(
+            limits,
+            OwnerOfBindings(
+                peer=lambda: self._peer,
+                new_peer=self._new_peer,
+                adopt=self._adopt,
+                failed=self._fail,
+                run=lambda run: self._nursery.start_soon(self._run_shielded, run),
+            ),
+        )
         self._resumed = 0
         self._asking: set[str] = set()  # names of imports that wait for an answer
         self._report, self._errors = trio.open_memory_channel[NetchanError](limits.max_unread_errors)
@@ -403,43 +390,36 @@ class Importer(Endpoint):
         if count is not None:
             whole_number("count", count, 0, MAX_COUNT)
         manual = settles(name, acknowledge, direction)
-        wanted = _Import(name, end, direction, codec_of(name, value_type), max(1, window), count, manual)
+        wanted = Wanted(name, end, direction, codec_of(name, value_type), max(1, window), count, manual)
         self._check_binds()
         with self._call():
             self._check_name_free(name)
             self._asking.add(name)
             try:
-                if manual:
-                    await self._wait_knows_settle(name)
-                return await self._ask(wanted)
+                while True:
+                    peer = await self._rebinding.wait_for_peer()
+                    if manual:
+                        await _wait_knows_settle(peer, name)
+                    channel = await self._ask(wanted, peer)
+                    if channel is not None:
+                        return channel
             finally:
                 self._asking.discard(name)
         raise AssertionError("a call that was ended has raised")
 
-    async def _wait_knows_settle(self, name: str) -> None:
-        """An exporter that does not know it would take it for an ordinary import."""
-        await self._peer.greeted.wait()
-        if not (self._peer.lost or self._peer.session.peer_knows_settle):
-            expected = "an exporter that lets importers settle values one by one (acknowledge='manual')"
-            raise LimitError(f"{name}: expected {expected}, got one of an older version", channel=name)
-
-    async def _ask(self, wanted: _Import) -> Channel:
-        """Asks the exporter, and binds."""
-        if self._peer.lost:
+    async def _ask(self, wanted: Wanted, peer: Peer) -> Channel | None:
+        """Asks for a name and binds the end. None: the exporter restarts, and the next one is to be asked."""
+        if peer.lost:
             raise self._lost(wanted.name)
-        request = self._peer.request(
-            wanted.name,
-            receives=wanted.direction is Direction.RECEIVE,
-            window=wanted.window,
-            count=wanted.count,
-            schema=wanted.codec.schema.to_bytes(),
-            settles=wanted.settles,
-        )
+        request = wanted.ask(peer, wanted.count)
         try:
             await request.answered.wait()
+            if peer.restarting:
+                peer.withdraw(request)
+                return None
             return self._bind(wanted, request)
         except BaseException:
-            self._peer.withdraw(request)
+            peer.withdraw(request)
             raise
 
     def _check_name_free(self, name: str) -> None:
@@ -450,7 +430,7 @@ class Importer(Endpoint):
             raise in_use(name)
         self._registry.check_free(name)
 
-    def _bind(self, wanted: _Import, request: Request) -> Channel:
+    def _bind(self, wanted: Wanted, request: Request) -> Channel:
         """Takes the answer and binds the end, without a checkpoint in between: one without the other cannot be."""
         name = wanted.name
         self._check_binds()
@@ -458,19 +438,18 @@ class Importer(Endpoint):
         if answer is None or self._peer.lost:
             raise self._lost(name)
         if answer.link is None:
-            raise _REFUSALS.get(answer.code, NetchanError)(answer.message, channel=name)
-        # Checked again: an exporter of another make may skip the comparison.
-        own, sends = wanted.codec.schema, wanted.direction is Direction.SEND
-        where = difference(own, answer.schema) if sends else difference(answer.schema, own)
-        if where is not None:
-            told = where.told_to_sender() if sends else where.told_to_receiver()
-            raise TypeMismatchError(f"{name}: {told}", channel=name)
-        if isinstance(answer.link, SendLink):
-            return self._bind_outgoing(wanted, answer.link)
-        return self._bind_incoming(wanted, answer.link)
+            raise refusal_of(answer, name)
+        check_schema(wanted, answer)
+        channel = self._channel_for(wanted)
+        self._start_channel(channel)
+        self._rebinding.add(Binding(wanted, channel, answer.link, wanted.count))
+        attach(channel, answer.link)
+        return channel
 
-    def _bind_outgoing(self, wanted: _Import, link: SendLink) -> Channel:
-        channel = Outgoing(
+    def _channel_for(self, wanted: Wanted) -> Channel:
+        if wanted.direction is Direction.RECEIVE:
+            return Incoming(wanted.name, wanted.end, wanted.codec, window=wanted.window, importers=1, owner=self._owner)
+        return Outgoing(
             wanted.name,
             wanted.end,
             wanted.codec,
@@ -479,17 +458,6 @@ class Importer(Endpoint):
             limits=self._limits,
             owner=self._owner,
         )
-        self._start_channel(channel)
-        channel.attach(link)
-        link.attach(channel)
-        return channel
-
-    def _bind_incoming(self, wanted: _Import, link: ReceiveLink) -> Channel:
-        channel = Incoming(wanted.name, wanted.end, wanted.codec, window=wanted.window, importers=1, owner=self._owner)
-        self._start_channel(channel)
-        channel.attach(link)
-        link.attach(channel, unbuffered=channel.unbuffered)
-        return channel
 
     async def _run_channel(self, channel: Channel) -> None:
         await super()._run_channel(channel)
@@ -499,6 +467,15 @@ class Importer(Endpoint):
     # What the exporter does
 
     def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
+        if code in (None, Code.RESTARTING):
+            if self._peer.restarting or not self._peer.lost:
+                if channel.ended:
+                    self._rebinding.forget(channel)
+                    self._sweep(channel)
+                return  # else it is bound anew, or was
+            code = None
+        else:
+            self._rebinding.forget(channel)
         if isinstance(channel, Outgoing):
             self._on_receiver_left(channel, code, message)
         else:
@@ -560,11 +537,14 @@ class Importer(Endpoint):
     async def _carry(self) -> None:
         """Carries the session over its first stream, and over others as long as they can be had in time."""
         await self._connection.run()
-        while self._peer.suspended and self._dial is not None:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._give_up_in_time, nursery.cancel_scope)
-                await self._resume(self._dial)
-                nursery.cancel_scope.cancel()
+        while self._dial is not None:
+            if self._peer.suspended:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._give_up_in_time, nursery.cancel_scope)
+                    await self._resume(self._dial)
+                    nursery.cancel_scope.cancel()
+            elif not self._peer.restarting or not await self._rebinding.carry(self._dial):
+                return
 
     async def _give_up_in_time(self, attempts: trio.CancelScope) -> None:
         """Ends the session unless it is resumed in time."""
@@ -606,6 +586,24 @@ class Importer(Endpoint):
             f"{name}: expected the exporter to finish the channel, got its goodbye", channel=name
         )
 
+    def _new_peer(self) -> Peer:
+        resumable = self._dial is not None and self._limits.resume_timeout > 0
+        return Peer(Role.IMPORTER, self._limits, _PeerOwner(tick=self._tick), new_key() if resumable else None)
+
+    def _adopt(self, peer: Peer, connection: Connection) -> None:
+        """The exporter's next incarnation has answered."""
+        self._peer, self._connection = peer, connection
+
+    async def _finish(self) -> None:
+        await super()._finish()
+        while self._rebinding.owes:
+            await self._rebinding.wait_settled()
+            await super()._finish()
+
+    def _on_channel_ended(self, channel: Channel) -> None:
+        self._rebinding.forget(channel)
+        super()._on_channel_ended(channel)
+
     async def _end_channels(self) -> None:
         failure = self._failure
         if isinstance(failure, SessionLostError):
@@ -632,6 +630,14 @@ class Importer(Endpoint):
         """A snapshot: channels by name."""
         self._check_open()
         return ImporterStatistics(channels=self._registry.statistics(), resumed=self._resumed)
+
+
+async def _wait_knows_settle(peer: Peer, name: str) -> None:
+    """An exporter that does not know it would take it for an ordinary import."""
+    await peer.greeted.wait()
+    if not (peer.lost or peer.session.peer_knows_settle):
+        expected = "an exporter that lets importers settle values one by one (acknowledge='manual')"
+        raise LimitError(f"{name}: expected {expected}, got one of an older version", channel=name)
 
 
 @attrs.frozen(kw_only=True)

@@ -77,5 +77,9 @@ class Limits:
     Of the two sides' the smaller counts. For so long values wait that a killed importer had not acknowledged.
     """
 
+    restart_timeout: float = attrs.field(default=0.0, validator=_seconds_or_none)
+    """For how long, in seconds, an importer waits for the next incarnation of an exporter that is restarting; 0: it
+    fails. It must be able to connect again: one over a bare stream cannot."""
+
     goodbye_timeout: float = attrs.field(default=1.0, validator=_seconds)
     """How long, in seconds, saying goodbye on a connection may take."""

@@ -657,4 +657,5 @@ def test_constants_are_those_of_the_specification() -> None:
         "PROTOCOL_ERROR": 10,
         "UNSUPPORTED_VERSION": 11,
         "SESSION_LOST": 12,
+        "RESTARTING": 13,
     }

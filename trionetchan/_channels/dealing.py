@@ -77,6 +77,8 @@ class Dealer(Generic[T]):
         self.acknowledged_count = 0
         self.redelivered = 0
         self.bytes_sent = 0
+        self.stopped = False
+        """Nothing more is dealt: what is handed over, or comes back, waits."""
         self._name = name
         self._codec = codec
         self._max_value_size = limits.max_value_size
@@ -99,7 +101,7 @@ class Dealer(Generic[T]):
         Under a quarter of the credit, while over half of the window is unacknowledged, is not worth a batch: an
         acknowledgement is coming.
         """
-        link = None if self._waiting else self.links.next()
+        link = None if self._waiting or self.stopped else self.links.next()
         if link is None:
             return 0
         credit, window = link.credit, link.window
@@ -123,7 +125,7 @@ class Dealer(Generic[T]):
         """As the port `Dealing` says."""
         self.deal_waiting()
         while taken:
-            link = None if self._waiting else self.links.next()
+            link = None if self._waiting or self.stopped else self.links.next()
             count = min(len(taken), self._batch_count)
             if link is not None:
                 count = min(count, link.credit, self._longest_run)
@@ -179,7 +181,7 @@ class Dealer(Generic[T]):
     def deal_waiting(self) -> None:
         """Gives values that wait to peers, in order, as many at a time as fit."""
         waiting = self._waiting
-        while waiting:
+        while waiting and not self.stopped:
             size = waiting[0].size
             link = self.links.next_for(size + 1)
             if link is None:
@@ -284,6 +286,11 @@ class Dealer(Generic[T]):
             else:
                 heapq.heappush(self._waiting, value)
         return back
+
+    @property
+    def returned(self) -> set[int]:
+        """The numbers of the values that wait and that a peer has had before."""
+        return {value.number for value in self._waiting if value.returned}
 
     def undelivered(self) -> tuple[list[T], list[T]]:
         """What waits, as values: those that a peer may have delivered, and the others."""

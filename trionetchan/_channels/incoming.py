@@ -49,6 +49,16 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
+class _Stopping(enum.Enum):
+    """How far a graceful stop is."""
+
+    NOT = "not"
+    NOTHING_TAKEN = "nothing taken"
+    """What arrives from now on stays with its sender; what had arrived is delivered."""
+    NOTHING_DELIVERED = "nothing delivered"
+    """So does what has not been delivered yet."""
+
+
 @attrs.define(eq=False)
 class Counts:
     """What an incoming channel counts, in values and bytes."""
@@ -93,6 +103,8 @@ class Incoming(Generic[T]):
         self._backlog = Backlog(name, codec)
         self._attention = trio.CancelScope()
         self._work = trio.lowlevel.ParkingLot()
+        self._stopping = _Stopping.NOT
+        self._delivered = trio.lowlevel.ParkingLot()
 
     def __repr__(self) -> str:
         return f"incoming {self.name!r}: {self.codec.schema}"
@@ -142,6 +154,9 @@ class Incoming(Generic[T]):
         source = self._sources.get(link)
         if self.ended or source is None or source.state is not SourceState.BOUND:
             return
+        if self._stopping is not _Stopping.NOT:
+            source.ignored = True
+            return
         self._backlog.add(source, payload, redelivered=redelivered)
         if not self._outlet.sending:
             self._deliver()
@@ -161,11 +176,11 @@ class Incoming(Generic[T]):
             if self._is_sending_of(source):
                 self._attention.cancel()
         elif code is None:
-            if source.state in (SourceState.BOUND, SourceState.REFUSED):
+            if source.state in (SourceState.BOUND, SourceState.REFUSED) or source.ignored:
                 self._shares.orphan(source.share)  # at once: the next import adopts it while values are still delivered
-            if source.state is SourceState.BOUND:
+            if source.state is SourceState.BOUND or source.ignored:
                 source.end(SourceState.LOST, None, message)
-        elif source.state is SourceState.BOUND:
+        elif source.state is SourceState.BOUND and not source.ignored:
             source.end(SourceState.LEAVING, code, message)
         self._settle(source)
 
@@ -184,18 +199,56 @@ class Incoming(Generic[T]):
         """Lets a peer go that sends no more, once nothing of it is being delivered any more."""
         if self._is_sending_of(source) or source.link not in self._sources:
             return
-        undelivered = source.link.undelivered
+        undelivered, unsettled = source.link.undelivered, source.link.unsettled
+        if source.ignored and source.state is SourceState.LOST and not self._backlog.holds(source):
+            unsettled = 0  # what it still has, it keeps
         match source.state:
             case SourceState.DISCARDED:
                 if undelivered and source.code is not None:
                     self._drop(undelivered, f"their sender hung up: {source.message}".removesuffix(": "))
                 self._release(source, source.code)
-            case SourceState.LEAVING | SourceState.LOST if not source.link.unsettled:
+            case SourceState.LEAVING | SourceState.LOST if not unsettled:
                 self._release(source, source.code)
             case SourceState.REFUSED if self._backlog.source is not source or not self._backlog.values:
                 self._release(source, Code.VALUE_REFUSED)
             case _:
                 pass
+
+    # A graceful stop
+
+    def stop(self) -> None:
+        """What arrives from now on is not taken: it stays with its sender."""
+        self._stopping = _Stopping.NOTHING_TAKEN
+
+    async def wait_delivered(self) -> None:
+        """After `stop`: waits until what had arrived is delivered."""
+        while not (self.ended or self._backlog.empty):
+            await self._delivered.park()
+
+    async def give_back(self) -> None:
+        """What is not delivered stays with its sender, too; returns when no delivery of it is under way any more."""
+        self._stopping = _Stopping.NOTHING_DELIVERED
+        for source in self._sources.values():
+            if source.state in _PRESENT and self._backlog.holds(source):
+                source.ignored = True
+                self._backlog.discard(source, but_first=self._outlet.sending)
+                if self._is_sending_of(source):
+                    self._attention.cancel()
+        self._delivered.unpark_all()
+        while (current := self._backlog.source) is not None and self._is_sending_of(current):
+            if not current.ignored or current.state not in _PRESENT:
+                return
+            await self._delivered.park()
+
+    @property
+    def undelivered(self) -> int:
+        """How many values of peers that are there have arrived and are not delivered."""
+        return sum(source.link.undelivered for source in self._sources.values() if not source.ignored)
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether a peer is lost that has not finished, and no other has taken its place."""
+        return not self.ended and self._shares.orphaned
 
     def _release(self, source: Source, code: Code | None) -> None:
         """The last word to a peer, and what becomes of its share. `code`: how it ended, None for a lost one."""
@@ -242,6 +295,7 @@ class Incoming(Generic[T]):
         if self._state is _State.CLOSED:
             return
         self._state = _State.CLOSED
+        self._delivered.unpark_all()
         sources, self._sources = self._sources, {}
         for source in sources.values():
             self.counts.undelivered += source.link.undelivered
@@ -304,11 +358,16 @@ class Incoming(Generic[T]):
         """A `send` was cancelled, by a peer that hung up or by the end of the channel: the value was not delivered."""
         self._outlet.sending = False
         source = self._backlog.source
-        if source is not None and source.state is SourceState.DISCARDED:
+        if source is not None and (source.state is SourceState.DISCARDED or self._stays_with(source)):
             self._backlog.values.clear()
             self._settle(source)
         if not self.ended:
             self._deliver()
+        self._delivered.unpark_all()
+
+    def _stays_with(self, source: Source) -> bool:
+        """Whether what this source has sent and is not delivered is not to be delivered here."""
+        return self._stopping is _Stopping.NOTHING_DELIVERED and source.ignored
 
     def _next_values(self) -> bool:
         """Whether there are decoded values, or a next batch that gives some, and they may be delivered."""
@@ -352,6 +411,8 @@ class Incoming(Generic[T]):
             self._release(source, Code.COUNT_REACHED)
         elif source.state is not SourceState.BOUND:
             self._settle(source)
+        if self._stopping is not _Stopping.NOT:
+            self._delivered.unpark_all()
 
     def _drop(self, count: int, reason: str) -> None:
         self.counts.dropped += count
@@ -368,6 +429,7 @@ class Incoming(Generic[T]):
         )
 
 
+_PRESENT = (SourceState.BOUND, SourceState.LEAVING, SourceState.REFUSED)
 _WORDS = {
     Code.HUNG_UP: "the receiver hung up",
     Code.RECEIVER_GONE: "the receiver is gone",

@@ -299,6 +299,16 @@ class Outgoing(Generic[T]):
             self._attention.cancel()
             self._progressed.unpark_all()
 
+    def stop(self) -> None:
+        """Nothing more goes to peers: it stays in the local end, or waits."""
+        self._dealer.stopped = True
+        self._attention.cancel()
+
+    async def wait_settled(self) -> None:
+        """After `stop`: waits until peers have acknowledged all that they hold, or given it back."""
+        while self._dealer.unacknowledged:
+            await self._progressed.park()
+
     async def wait_delivered(self) -> None:
         """After `leave`: waits until the peers that there are have acknowledged all, or none is left.
 
@@ -350,8 +360,13 @@ class Outgoing(Generic[T]):
         await self._waits.drain(self._look_or_ask, self._only_blocked_senders_left)
 
     async def sync(self) -> None:
-        """Waits until what peers hold now is acknowledged, by them or by those it is handed on to."""
-        await self._waits.sync(self.links)
+        """Waits until what peers hold now, or have given back, is acknowledged, by whoever gets it."""
+        await self._waits.sync(self.links, self._dealer.returned)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many values are in the hands of peers."""
+        return self._dealer.unacknowledged
 
     @property
     def dropped(self) -> int:

@@ -45,6 +45,11 @@ class Shares:
         """Whether every sender that was expected has come and finished."""
         return self._counted >= self._expected and not self._held and not self._orphans
 
+    @property
+    def orphaned(self) -> bool:
+        """Whether a share waits to be adopted."""
+        return self._orphans > 0
+
     def __str__(self) -> str:
         return f"{self._counted} of {self._expected}"
 

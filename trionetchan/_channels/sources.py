@@ -52,6 +52,8 @@ class Source:
     code: Code | None = None
     """How it ended; None for a lost one."""
     message: str = ""
+    ignored: bool = False
+    """Something of it was not taken, and stays with it."""
 
     def end(self, state: SourceState, code: Code | None, message: str) -> None:
         """Nothing more will come."""
@@ -74,6 +76,10 @@ class Backlog(Generic[T]):
     def empty(self) -> bool:
         """Whether nothing is left to deliver."""
         return not self.values and not self._batches
+
+    def holds(self, source: Source) -> bool:
+        """Whether something of this source is left to deliver."""
+        return bool(self.values and self.source is source) or any(batch[0] is source for batch in self._batches)
 
     def add(self, source: Source, payload: bytes, *, redelivered: bool = False) -> None:
         """A batch has arrived."""

@@ -90,9 +90,12 @@ class Waits:
             drain.done = True
             drain.changed.set()
 
-    async def sync(self, links: Collection[SendingLink]) -> None:
-        """Waits until what these peers hold now is acknowledged, by them or by those it is handed on to."""
-        sync = _Sync({link: link.sent for link in links if link.unacknowledged})
+    async def sync(self, links: Collection[SendingLink], returned: Iterable[int] = ()) -> None:
+        """Waits until what these peers hold now is acknowledged, by them or by those it is handed on to.
+
+        So are values that have come `returned` before, and wait.
+        """
+        sync = _Sync({link: link.sent for link in links if link.unacknowledged}, set(returned))
         self._syncs.append(sync)
         try:
             while (sync.targets or sync.numbers) and not sync.lost:

@@ -25,6 +25,7 @@ from .._limits import Limits
 from .._protocol.events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
 from .._protocol.keepalive import Keepalive, Look
 from .._protocol.resuming import NONCE_SIZE
+from .._protocol.session import Role
 from .._protocol.wire import Wire
 from .lease import Instant, now
 from .peer import Peer
@@ -125,6 +126,10 @@ class Connection:
         self.fenced = True
         self._wire.abandon()
         self._scope.cancel()
+
+    async def wait_greeted(self) -> None:
+        """Waits until it carries the session."""
+        await self._greeted.wait()
 
     async def wait_over(self) -> None:
         """Waits until the stream is closed and every link knows."""
@@ -255,10 +260,11 @@ class Connection:
     def _peer_has_left(self, code: Code, message: str) -> None:
         if code is Code.SESSION_LOST:
             self.peer.refused(message)
+        elif code in (Code.FINISHED, Code.RESTARTING):
+            asked = self.peer.session.role is Role.IMPORTER and self._limits.restart_timeout > 0
+            self.peer.lose(None, restarting=code is Code.RESTARTING and asked)
         else:
-            self.peer.lose(
-                None if code is Code.FINISHED else ProtocolError(f"the peer ended the connection: {message}")
-            )
+            self.peer.lose(ProtocolError(f"the peer ended the connection: {message}"))
 
     # Going on with a session
 

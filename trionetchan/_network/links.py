@@ -141,9 +141,10 @@ class SendLink:
         self._channel.acknowledged(self, count)
         self._channel.link_closed(self, *(self._refusal or (code, message)))
 
-    def on_lost(self) -> None:
+    def on_lost(self, *, restarting: bool = False) -> None:
         self.closing = True
-        self._channel.link_closed(self, None, "the connection was lost")
+        code, message = (Code.RESTARTING, "the exporter restarts") if restarting else (None, "the connection was lost")
+        self._channel.link_closed(self, code, message)
 
 
 class ReceiveLink:
@@ -168,6 +169,11 @@ class ReceiveLink:
         self._early.tell(channel)
 
     # As the port `ReceivingLink` says
+
+    @property
+    def received(self) -> int:
+        """How many values have arrived."""
+        return self._window.received
 
     @property
     def undelivered(self) -> int:
@@ -217,8 +223,8 @@ class ReceiveLink:
     def on_lease_renewed(self) -> None:
         self._channel.lease_renewed(self)
 
-    def on_lost(self) -> None:
-        self._channel.sender_left(self, None, "the connection was lost")
+    def on_lost(self, *, restarting: bool = False) -> None:
+        self._channel.sender_left(self, None, "the exporter restarts" if restarting else "the connection was lost")
 
 
 class SettledReceiveLink(ReceiveLink):

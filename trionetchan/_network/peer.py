@@ -123,6 +123,8 @@ class Peer:
         """A new one for each state."""
         self.established = True
         """Whether the other side may have the session, so that it is to be resumed."""
+        self.restarting = False
+        """Whether it was lost because the exporter restarts."""
         self._state = PeerState.NEW
         self._owner = owner
         self._writer: Writer | None = None
@@ -312,15 +314,18 @@ class Peer:
             self.established = False
             self.session.restart()
 
-    def lose(self, failure: NetchanError | None) -> None:
+    def lose(self, failure: NetchanError | None, *, restarting: bool = False) -> None:
         """The peer is gone: every link is told, and every import that waits."""
         if self.lost:
             return
         self.failure = failure
+        self.restarting = restarting
+        if restarting:
+            self.lease = None  # who restarts hands on nothing: what has arrived is this side's
         self._enter(PeerState.LOST)
         self.greeted.set()
         for request in self._requests.values():
             request.answered.set()
         links, self._links = self._links, {}
         for link in links.values():
-            link.on_lost()
+            link.on_lost(restarting=restarting)

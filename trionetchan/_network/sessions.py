@@ -31,6 +31,12 @@ class Sessions:
         if peer.key is not None and self._peers.get(peer.key.id) is peer:
             del self._peers[peer.key.id]
 
+    def end_suspended(self) -> None:
+        """Those that are without a connection now get no other one."""
+        for peer in [peer for peer in self._peers.values() if peer.suspended]:
+            self.forget(peer)
+            peer.lose(peer.failure)
+
     def find(self, request: ResumeRequested, identity: bytes) -> Peer | None:
         """The session that a peer with this TLS identity may resume, if it has proved that it is its own."""
         peer = self._peers.get(request.session)

@@ -207,7 +207,7 @@ def _write_parameters(value: Parameters) -> bytes:
 
 
 _PARAMETER_READERS: dict[str, Reader] = {
-    **dict.fromkeys(("frame", "value", "buffer", "keepalive", "resume", "settle"), _read_uint),
+    **dict.fromkeys(("frame", "value", "buffer", "keepalive", "resume", "settle", "restart"), _read_uint),
     "nonce": _bytes_of(NONCE_SIZE)[0],
     "session": _bytes_of(ID_SIZE)[0],
     "secret": _bytes_of(SECRET_SIZE)[0],

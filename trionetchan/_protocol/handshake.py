@@ -80,7 +80,7 @@ class Handshake:
         self.said: list[Frame] = []
         """What is to be written."""
         self._limits = limits
-        self._resume_time = int(min(limits.resume_timeout, 1e9) * 1000)  # milliseconds
+        self._resume_time = milliseconds(limits.resume_timeout)
         self._nonce = nonce if self._resume_time else None
         self._peer: dict[str, int] | None = None  # the parameters of its hello
         self._nonces: Nonces | None = None
@@ -154,6 +154,9 @@ class ImporterHandshake(Handshake):
         super().__init__(session, limits, nonce, key)
         self.resumes = resumes
         said = self._parameters()
+        restart_time = milliseconds(limits.restart_timeout)
+        if restart_time:
+            said["restart"] = restart_time
         if self._nonce is not None and key is not None:
             said["session"] = key.id
             if not resumes:
@@ -245,15 +248,21 @@ def parameters(limits: Limits) -> Parameters:
         "frame": limits.max_frame_size,
         "value": limits.max_value_size,
         "buffer": limits.max_buffered_bytes,
-        "keepalive": int(min(limits.keepalive, 1e9) * 1000),
+        "keepalive": milliseconds(limits.keepalive),
         "resume": 0,
         "settle": 1,
     }
 
 
+def milliseconds(seconds: float) -> int:
+    """As a hello says it."""
+    return int(min(seconds, 1e9) * 1000)
+
+
 def _checked(parameters: Parameters) -> dict[str, int]:
     """The numbers in a peer's hello, with what it left out."""
-    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0, "settle": 0}
+    numbers = ("keepalive", "resume", "settle", "restart")
+    peer = {"frame": 64 * 2**10, "value": 2**20, "buffer": 2**20} | dict.fromkeys(numbers, 0)
     peer |= {name: value for name, value in parameters.items() if isinstance(value, int)}
     for name, least in ("frame", 64 * 2**10), ("value", 1), ("buffer", 1):
         if peer[name] < least:

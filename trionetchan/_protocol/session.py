@@ -181,6 +181,11 @@ class Session:
         return self._peer is not None
 
     @property
+    def awaits_restart(self) -> bool:
+        """Whether the peer is an importer that waits for the exporter's next incarnation."""
+        return self._peer is not None and self._peer.get("restart", 0) > 0
+
+    @property
     def max_value_size(self) -> int:
         """The largest value, in bytes, that the peer accepts."""
         assert self._peer is not None
