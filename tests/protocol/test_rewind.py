@@ -423,6 +423,17 @@ def test_a_channel_that_the_receiver_has_closed_is_not_named_and_its_last_word_c
     assert not any(isinstance(event, ValuesReceived) for event in events)
 
 
+def test_values_of_a_channel_that_is_not_named_are_not_sent() -> None:
+    """Not those that were never written either, whatever the program does before the last word comes."""
+    pair = working()
+    pair.exporter.send(0, batch(2))
+    pair.exporter.rewind(pair.importer.seen, {})
+    pair.exporter.close(0, Code.FINISHED)
+    said_after = FrameCutter(2**20).cut(MAGIC + b"".join(pair.exporter.data_to_send(2**20)))
+    assert list(said_after) == [Close(0, 5, Code.FINISHED, "")]
+    assert pair.exporter.sender(0).unacknowledged == 4
+
+
 @pytest.mark.parametrize("hangs_up", [False, True])
 def test_a_sender_that_closes_in_the_pause_says_so_behind_what_is_missing(hangs_up: bool) -> None:
     pair = working()

@@ -505,7 +505,6 @@ class Session:
         assert not self.established
         self._peer = None
         self.resume_time = 0.0
-        self.outbox.keeps = True
         self.rewind(0, {})
 
     def _count(self) -> None:
