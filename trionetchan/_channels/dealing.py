@@ -68,7 +68,10 @@ class _BatchOfWaiting(Batch):
 
 
 class Dealer(Generic[T]):
-    """The values of one channel from the pump's hands to the peers'. A `Dealing`: each value goes to one peer."""
+    """The values of one channel from the pump's hands to the peers'. A `Dealing`: each value goes to one peer.
+
+    It is long because what goes out and what comes back change the same few counts.
+    """
 
     def __init__(self, name: str, codec: Codec[T], limits: Limits) -> None:
         self.links = FewestFirst()

@@ -260,7 +260,7 @@ class Peer:
         if self.lease is None:
             self.lease = Lease(self.session.resume_time)
         self.lease.renew(since)
-        for link in self._links.values():
+        for link in list(self._links.values()):  # a delivery may end a channel
             if isinstance(link, ReceiveLink):
                 link.on_lease_renewed()
 
