@@ -19,6 +19,7 @@ from second_frames import (
     RESUME,
     RESUMED,
     SEEN,
+    SETTLE,
     Field,
     FrameCutter,
     FrameError,
@@ -27,7 +28,7 @@ from second_frames import (
 from second_session import HUNG_UP, WITHDRAWN, Channel, Event, Session, frame
 
 SESSION_LOST = 12
-CONTROL = {IMPORT, ACCEPT, REJECT, CLOSE}
+CONTROL = {IMPORT, ACCEPT, REJECT, SETTLE, CLOSE}
 OF_A_STREAM = {HELLO, PING, PONG, GOODBYE}
 Written = tuple[int, int, tuple[Field, ...]]  # a control frame
 

@@ -144,7 +144,7 @@ class Session:
             self.out += frame(PONG, fields[0])
         if kind in (PING, PONG):
             return []
-        if kind > GOODBYE:
+        if kind > GOODBYE and kind != REDELIVERED:
             raise FrameError("a frame of a resume, in a session that cannot be resumed")
         return self.for_channel(kind, cast("int", fields[0]), fields[1:])
 
