@@ -4,9 +4,6 @@ is told what may not have arrived. Nothing else is lost, and nothing else comes 
 `TRIONETCHAN_EXAMPLES=1000` kills 200 importers and 50 exporters, instead of a few.
 """
 
-# Names are bound inside blocks that `pytest.raises` or an exit stack may end, and read behind them.
-# pyright: reportPossiblyUnbound=false
-
 from __future__ import annotations
 
 import os

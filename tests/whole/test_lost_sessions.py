@@ -3,9 +3,6 @@
 In memory and by a clock of the tests' own: times are in virtual seconds.
 """
 
-# Names are bound inside blocks that `pytest.raises` or an exit stack may end, and read behind them.
-# pyright: reportPossiblyUnbound=false
-
 from __future__ import annotations
 
 import attrs
