@@ -23,6 +23,7 @@ __all__ = ["Instant", "Lease", "now"]
 DRIFT = 0.02  # of the time
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_booted_time = time.clock_gettime
 
 
 @attrs.frozen
@@ -35,7 +36,7 @@ class Instant:
 
 def now() -> Instant:
     """This moment."""
-    return Instant(trio.current_time(), time.clock_gettime(_CLOCK))
+    return Instant(trio.current_time(), _booted_time(_CLOCK))
 
 
 class Lease:
@@ -43,6 +44,7 @@ class Lease:
 
     def __init__(self, duration: float) -> None:
         self._duration = duration * (1 - DRIFT)
+        self._running_time = trio.lowlevel.current_clock().current_time  # asked for each delivery
         self.deadline = -math.inf
         """When it ends, on trio's clock."""
         self._booted_deadline = -math.inf
@@ -50,9 +52,13 @@ class Lease:
     @property
     def valid(self) -> bool:
         """Whether values may be delivered now."""
-        return trio.current_time() < self.deadline and time.clock_gettime(_CLOCK) < self._booted_deadline
+        return self._running_time() < self.deadline and _booted_time(_CLOCK) < self._booted_deadline
 
     def renew(self, since: Instant) -> None:
         """The exporter has heard something that was sent then."""
         self.deadline = max(self.deadline, since.running + self._duration)
         self._booted_deadline = max(self._booted_deadline, since.booted + self._duration)
+
+    def lift(self) -> None:
+        """What has arrived is this side's for good."""
+        self.deadline = self._booted_deadline = math.inf

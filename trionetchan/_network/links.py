@@ -155,6 +155,7 @@ class ReceiveLink:
     def __init__(self, peer: PeerOfLinks, channel_id: int) -> None:
         self.id = channel_id
         self._peer = peer
+        self._lease = peer.lease
         self._window = peer.session.receiver(channel_id)
         self._early = _NoChannelYet()
         self._channel: ReceivingChannel = self._early
@@ -189,13 +190,11 @@ class ReceiveLink:
 
     @property
     def leased(self) -> bool:
-        lease = self._peer.lease
-        return lease is None or lease.valid
+        return self._lease is None or self._lease.valid
 
     @property
     def lease_deadline(self) -> float:
-        lease = self._peer.lease
-        return math.inf if lease is None else lease.deadline
+        return math.inf if self._lease is None else self._lease.deadline
 
     def delivered(self, count: int, *, last: bool, waited: bool) -> bool:
         window = self._window

@@ -320,8 +320,8 @@ class Peer:
             return
         self.failure = failure
         self.restarting = restarting
-        if restarting:
-            self.lease = None  # who restarts hands on nothing: what has arrived is this side's
+        if restarting and self.lease is not None:
+            self.lease.lift()  # who restarts hands on nothing: what has arrived is this side's
         self._enter(PeerState.LOST)
         self.greeted.set()
         for request in self._requests.values():
