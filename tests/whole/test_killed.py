@@ -174,6 +174,7 @@ async def test_killed_exporter(seed: int) -> None:
     chance = random.Random(seed)
     window, buffer = chance.choice([1, 5, 64]), chance.choice([0, 3, 100])
     sent: list[int] = []
+    printed: list[int] = []
     async with peer("collector", 0, window, 0) as process:
         port = int(await process.line())
         with pytest.raises(SessionLostError) as caught:
@@ -184,7 +185,7 @@ async def test_killed_exporter(seed: int) -> None:
                 body.start_soon(take_all, await importer.open_receive_channel("jobs", int))
                 send = await importer.open_send_channel("results", int, window=window, max_buffer_size=buffer)
                 body.start_soon(send_results, send, sent)
-                printed = await said(process, "got", chance.choice([1, 2, chance.randrange(1, 1000)]))
+                printed += await said(process, "got", chance.choice([1, 2, chance.randrange(1, 1000)]))
                 printed += numbers(await kill(process), "got")
                 await trio.sleep_forever()
     check_told(caught.value, sent, printed, window)
@@ -193,15 +194,15 @@ async def test_killed_exporter(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 async def test_restarted_exporter_refuses(seed: int) -> None:
     """At once, though there would be time; nothing is sent to it, until the program does."""
-    window, sent = [4, 64][seed], list[int]()
+    window, sent, printed = [4, 64][seed], list[int](), list[int]()
     async with AsyncExitStack() as stack:
-        process = await stack.enter_async_context(peer("collector", 0, window, 0.001))
+        process = again = await stack.enter_async_context(peer("collector", 0, window, 0.001))
         port = int(await process.line())
         with pytest.raises(SessionLostError) as caught:
             async with open_tcp_importer("127.0.0.1", port) as importer, trio.open_nursery() as body:
                 send = await importer.open_send_channel("results", int, window=window, max_buffer_size=10)
                 body.start_soon(send_results, send, sent)
-                printed = await said(process, "got", 50)
+                printed += await said(process, "got", 50)
                 printed += numbers(await kill(process), "got")
                 again = await stack.enter_async_context(peer("collector", port, window, 0))
                 assert await again.line() == str(port)

@@ -9,12 +9,12 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from pausing import CUTS, LIMITS, Other, begin, linked, pause, quiet, settle, take_slowly
+from pausing import CUTS, LIMITS, Other, Task, begin, linked, pause, quiet, settle, take_slowly
 from proxy import Fault, Network
 from scripted import dropped_in_log
 from support import connect, put, take, take_all
 
-from trionetchan import ConnectionLostError, Exporter, Limits, SessionLostError, open_exporter, open_importer
+from trionetchan import ConnectionLostError, Exporter, Importer, Limits, SessionLostError, open_exporter, open_importer
 
 
 def resuming_for(seconds: float) -> Limits:
@@ -96,6 +96,7 @@ async def test_importer_leaves_with_nothing_but_an_end_to_tell(
 async def test_importer_leaves_and_the_connection_never_comes_back(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
 ) -> None:
+    before = trio.current_time()
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
         exporter.open_receive_channel("up", int)
@@ -192,6 +193,7 @@ async def test_importer_is_cancelled_or_fails_in_the_pause(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, way: str
 ) -> None:
     """It does not wait for the connection; the exporter finds out when the time is over."""
+    before = trio.current_time()
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
         send, up = exporter.open_send_channel("jobs", int, max_buffer_size=20), exporter.open_receive_channel("up", int)
@@ -266,6 +268,7 @@ async def lose(
     nursery: trio.Nursery, exporter: Exporter, limits: Limits, fault: Fault = Fault.RESET
 ) -> tuple[SessionLostError, float]:
     """An importer's error, and how long after the cut it was raised."""
+    before = trio.current_time()
     network = Network(nursery, exporter)
     with pytest.raises(SessionLostError) as caught:
         async with open_importer(network.connect, limits=limits) as importer:
@@ -324,6 +327,7 @@ async def test_others_wait_for_what_a_suspended_importer_holds(
 async def test_no_resume_where_one_side_does_not_want_it(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, side: str, fault: Fault
 ) -> None:
+    before = trio.current_time()
     ours = resuming_for(30 if side == "exporter" else 0)
     theirs = resuming_for(30 if side == "importer" else 0)
     async with open_exporter(limits=theirs) as exporter:
@@ -351,6 +355,7 @@ async def test_no_resume_where_one_side_does_not_want_it(
 async def test_bare_stream_does_not_resume(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, fault: Fault
 ) -> None:
+    before = trio.current_time()
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
         send = exporter.open_send_channel("jobs", int, max_buffer_size=20)
@@ -373,6 +378,7 @@ async def test_bare_stream_does_not_resume(
 async def test_session_lost_by_all_calls_that_wait(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
+    tasks: list[Task] = []
     async with linked(nursery) as (exporter, _, _), trio.open_nursery() as inner:
         exporter.open_receive_channel("up", int)
         network = Network(nursery, exporter)
@@ -459,6 +465,7 @@ async def test_error_holds_values_as_the_program_sent_them(
 
 async def test_another_exporter_refuses(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """At once, and nothing is sent to it again."""
+    before = trio.current_time()
     async with open_exporter(limits=LIMITS) as first, open_exporter(limits=LIMITS) as second:
         network = Network(nursery, first)
         ups = [exporter.open_receive_channel("up", int) for exporter in (first, second)]
@@ -602,10 +609,12 @@ async def test_calls_after_the_session_was_lost_raise_it(
 ) -> None:
     async with open_exporter(limits=LIMITS) as exporter:
         network = Network(nursery, exporter)
+        importers: list[Importer] = []
         with pytest.raises(SessionLostError):
             async with open_importer(network.connect, limits=resuming_for(3)) as importer:
+                importers.append(importer)
                 await settle()
                 network.go_down()
                 await trio.sleep_forever()
         with pytest.raises(SessionLostError):
-            importer.statistics()
+            importers[0].statistics()

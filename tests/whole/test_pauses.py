@@ -12,7 +12,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from pausing import CUTS, LIMITS, Other, begin, linked, pause, quiet, settle, take_slowly
+from pausing import CUTS, LIMITS, Other, Task, begin, linked, pause, quiet, settle, take_slowly
 from proxy import Fault, Network, Plan, Way
 from support import put, take, take_all
 
@@ -345,9 +345,10 @@ async def test_import_whose_answer_is_lost(
         network.lines[0].plan = Plan(fault=Fault.END, way=Way.DOWN, after=network.lines[0].carried(Way.DOWN) + 1)
         network.go_down(None)
         ask = importer.open_receive_channel if way == "down" else importer.open_send_channel
+        task = Task()
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as asking:
-                task = begin(asking, ask, way, int)
+                asking.start_soon(task.run, ask, way, int)
                 await quiet()
                 assert network.lines[0].fault is Fault.END
                 assert exporter.statistics().channels[way].peers == exporter.statistics().suspended == 1
