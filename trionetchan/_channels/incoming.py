@@ -102,6 +102,7 @@ class Incoming(Generic[T]):
         self._sources: dict[ReceivingLink, Source] = {}
         self._backlog = Backlog(name, codec)
         self._attention = trio.CancelScope()
+        self._leased_until = math.inf  # the deadline of that
         self._work = trio.lowlevel.ParkingLot()
         self._stopping = _Stopping.NOT
         self._delivered = trio.lowlevel.ParkingLot()
@@ -187,7 +188,7 @@ class Incoming(Generic[T]):
     def lease_renewed(self, link: ReceivingLink) -> None:
         """As the port `ReceivingChannel` says."""
         if self._outlet.sending:
-            self._attention.deadline = link.lease_deadline
+            self._leased_until = self._attention.deadline = link.lease_deadline
         else:
             self._deliver()
 
@@ -317,6 +318,7 @@ class Incoming(Generic[T]):
                 with self._attention:
                     await self._serve(sleeps=sleeps)
                 self._attention = trio.CancelScope()
+                self._leased_until = math.inf
                 self._after_interruption()
         finally:
             self._conclude()
@@ -329,12 +331,9 @@ class Incoming(Generic[T]):
     async def _serve(self, *, sleeps: bool) -> None:
         outlet, backlog = self._outlet, self._backlog
         while not self.ended:
-            if not self._next_values():
+            if not (backlog.values or self._next_values()) or not self._is_leased():
                 await self._work.park()
                 continue
-            deadline = self._lease_deadline
-            if self._attention.deadline != deadline:
-                self._attention.deadline = deadline  # the program may take the value until then
             outlet.sending = True  # it stays so when it is cancelled, until that is seen to
             try:
                 await outlet.send(backlog.values[-1])
@@ -381,10 +380,17 @@ class Incoming(Generic[T]):
             self._settle(source)  # its next value does not fit
         return False
 
-    @property
-    def _lease_deadline(self) -> float:
+    def _is_leased(self) -> bool:
+        """Whether the next value may be delivered. The program may take it until the lease ends."""
         source = self._backlog.source
-        return math.inf if source is None else source.link.lease_deadline
+        assert source is not None
+        link = source.link
+        deadline = link.lease_deadline
+        if deadline != math.inf and not link.leased:
+            return False
+        if deadline != self._leased_until:
+            self._leased_until = self._attention.deadline = deadline
+        return True
 
     def _deliver(self) -> None:
         """Puts in what the local end takes at once; the deliverer has to wait for the rest."""
