@@ -669,3 +669,27 @@ def test_a_resume_in_which_the_exporter_has_seen_nothing_does_not() -> None:
     pair.importer.restart()
     wire = begin(pair.importer, EXPORTERS_HELLO.parameters, key=SessionKey(nonce(9), SECRET))
     assert [type(frame) for frame in said(wire)] == [Hello, Import]
+
+
+def test_fault_69_a_resume_that_was_long_under_way_takes_nothing_from_a_later_one() -> None:
+    """Its proof is of an epoch that counts still, as the importer has said nothing in the next one."""
+    pair = working()
+    pair.cut()
+    pair.connect()
+    early = pair.wires[EXPORTER]
+    assert list(pair.wires[IMPORTER].receive_data(take(early))) == []
+    under_way = take(pair.wires[IMPORTER])
+    pair.wires[IMPORTER].abandon()
+    pair.connect()
+    later = dict(pair.wires)
+    assert pair.carry(rounds=4).count(SessionResumed()) == 2
+    key = pair.exporter_key
+    assert key is not None
+    for event in early.receive_data(under_way):
+        assert isinstance(event, ResumeRequested)
+        assert not key.check_importer(event.epoch, event.proof, event.nonces)
+        early.leave(Code.SESSION_LOST, "unknown")
+    pair.exporter.send(0, batch(2))
+    assert ValuesReceived(0, batch(2).payload, 2) in pair.carry()
+    assert pair.wires == later
+    assert pair.resume().count(SessionResumed()) == 2

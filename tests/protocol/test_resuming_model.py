@@ -43,7 +43,7 @@ EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
 LIMITS = Limits(max_value_size=300 * 2**10, max_frame_size=64 * 2**10, max_buffered_bytes=400, max_channels=8)
 IMPORTER, EXPORTER = Role.IMPORTER, Role.EXPORTER
 ENDS = [Code.FINISHED, Code.HUNG_UP, Code.LIMIT]
-LAST_WORDS = [Code.FINISHED, Code.HUNG_UP, Code.RECEIVER_GONE, Code.VALUE_REFUSED]
+LAST_WORDS = [Code.HUNG_UP, Code.RECEIVER_GONE, Code.VALUE_REFUSED]  # FINISHED: when all has been delivered
 
 T = TypeVar("T")
 picks = st.integers(0, 99)

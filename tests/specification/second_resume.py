@@ -139,14 +139,14 @@ class Resumable(Session):
 
     def position(self, number: int, received: int) -> list[Event]:
         if number <= max(self.positions, default=-1):
-            raise FrameError("channels that are not in order")  # [R-24]
+            raise FrameError("channels that are not in order")  # [R-25]
         channel = self.channels.get(number)
         if channel is None or channel.state in ("REQUESTED", "ASKED", "CLOSED"):
             unknown = channel is None and not self.exporter
             if received or unknown or (channel is not None and channel.receives and channel.state != "CLOSED"):
-                raise FrameError("values of a channel on which nothing was sent")  # [R-25]
+                raise FrameError("values of a channel on which nothing was sent")  # [R-26]
         elif channel.receives or received not in self.ends(channel):
-            raise FrameError("a position that cannot be")  # [R-27]
+            raise FrameError("a position that cannot be")  # [R-28]
         self.positions[number] = received
         self.missing -= 1
         return self.counted()
@@ -182,7 +182,7 @@ class Resumable(Session):
         return [{"event": "SessionResumed"}]
 
     def named(self) -> dict[int, int]:
-        """[R-23]"""
+        """[R-24]"""
         receiving = {number: of for number, of in self.channels.items() if of.receives and of.state != "CLOSED"}
         return {number: of.values for number, of in sorted(receiving.items())}
 
@@ -193,7 +193,7 @@ class Resumable(Session):
     # --- Going back ---
 
     def go_back(self, unseen: Iterable[Written]) -> None:
-        """[R-28 to R-33]"""
+        """[R-29 to R-34]"""
         self.state = "goes on"
         waited, self.unsaid = self.unsaid, []
         closes = {number for kind, number, _ in unseen if kind == CLOSE}

@@ -206,3 +206,23 @@ def test_fault_73_another_identity_is_refused() -> None:
     for identity in b"", b"TLS two":
         assert sessions.find(request, identity) is None
     assert sessions.find(request, b"TLS one") is peer
+
+
+async def test_fault_69_the_later_stream_has_the_session(autojump_clock: trio.testing.MockClock) -> None:
+    """By when the exporter said hello, whichever proof comes first."""
+    async with serving() as served:
+        await served.connect(BEGINS)
+        early, early_nonce = await served.connect(RESUMES)
+        later, later_nonce = await served.connect(RESUMES)
+        await later.say(Resume(ID, 0, proof(later_nonce), 0, 0))
+        await later.hear(Resumed)
+        await early.say(Resume(ID, 0, proof(early_nonce), 0, 0))
+        goodbye = (await early.hear_all())[-1]
+        assert isinstance(goodbye, Goodbye)
+        assert goodbye.code is Code.SESSION_LOST
+        assert await answers(later)
+        newest, newest_nonce = await served.connect(RESUMES)
+        await newest.say(Resume(ID, 0, proof(newest_nonce), 0, 0))
+        await newest.hear(Resumed)
+        assert await later.hear_all()
+        assert await answers(newest)

@@ -17,6 +17,7 @@ is lost: the next one goes back again.
 
 from __future__ import annotations
 
+import itertools
 from typing import cast
 
 import attrs
@@ -200,8 +201,11 @@ class ImporterHandshake(Handshake):
 class ExporterHandshake(Handshake):
     """It learns what the importer wants from the importer's hello."""
 
+    _orders = itertools.count(1)
+
     def __init__(self, session: Session, limits: Limits, nonce: bytes | None) -> None:
         super().__init__(session, limits, nonce, None)
+        self._order = next(self._orders)
         self._session_id = b""  # that the importer's hello says
         self.said.append(Hello(VERSION, self._parameters()))
 
@@ -215,7 +219,7 @@ class ExporterHandshake(Handshake):
             self.key = SessionKey(session_id, secret)
             return self._begin(peer)
         self._session_id = session_id
-        self._nonces = Nonces(nonce, self._nonce)
+        self._nonces = Nonces(nonce, self._nonce, self._order)
         self.resumes = True
         return None
 

@@ -7,6 +7,10 @@ a nonce of each side, so that no proof can be used twice. The exporter proves th
 Each resume begins a new epoch, with a secret that is derived from the last one and the nonces. The importer may not
 have learned that its resume was accepted, as the stream broke again; so an exporter takes a proof of the last epoch,
 too, until the importer has said anything in the new one.
+
+So a resume that was long under way, on a stream that the importer has given up, could come after a later one with a
+proof that still counts. It is told by the order in which the exporter said its hellos: the importer has read the hello
+of a stream on which it resumes before it opens the next.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ class Nonces:
 
     importer: bytes
     exporter: bytes
+    order: int = attrs.field(default=0, eq=False)
+    """A larger number for each stream on which this exporter says hello."""
 
 
 @attrs.define
@@ -51,6 +57,7 @@ class SessionKey:
         self.id = session_id
         self._current = _Epoch(0, secret)
         self._next: _Epoch | None = None  # begun by a resume of which the importer may not know
+        self._order = 0  # of the stream that was last proved to be this session's
 
     @property
     def secret(self) -> bytes:
@@ -67,12 +74,18 @@ class SessionKey:
         return self._current.derive(b"importer", self.id, nonces)
 
     def check_importer(self, epoch: int, proof: bytes, nonces: Nonces) -> bool:
-        """Whether an importer that shows this knows the secret. Changes nothing if it does not."""
+        """Whether an importer that shows this knows the secret, and has not shown it on a later stream.
+
+        Changes nothing if it does not.
+        """
+        if nonces.order < self._order:
+            return False
         for candidate in (self._next, self._current):
             if candidate is not None and candidate.number == epoch:
                 if not hmac.compare_digest(candidate.derive(b"importer", self.id, nonces), proof):
                     return False
                 self._current, self._next = candidate, None
+                self._order = nonces.order
                 return True
         return False
 
