@@ -111,8 +111,8 @@ async def test_importers_killed_beside_one_that_goes_on(nursery: trio.Nursery, s
         statistics = exporter.statistics()
     assert {*got} | {*printed} == {*range(SHARED)}
     assert len(got) == len({*got})
-    assert len(printed) == len({*printed})
-    assert len({*got} & {*printed}) <= statistics.channels["jobs"].redelivered <= 2 * 20
+    # What the first one had not acknowledged may have gone to the second, which was killed, too.
+    assert len(printed) + len(got) - SHARED <= statistics.channels["jobs"].redelivered <= 2 * 20
     assert statistics.dropped == 0
 
 
