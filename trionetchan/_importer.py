@@ -566,7 +566,7 @@ class Importer(Endpoint):
             await trio.sleep(pause)
             try:
                 async with dial() as stream:
-                    self._connection = Connection(stream, self._peer, self._limits, resumes=self._peer.established)
+                    self._connection = Connection(stream, self._peer, self._limits)
                     await self._connection.run()
             except (*STREAM_ERRORS, ConnectionLostError) as error:
                 logger.info("the exporter cannot be reached: %s", reason(error))

@@ -22,8 +22,10 @@ from trionetchan import (
     TypeMismatchError,
     ValuesDroppedError,
     WrongDirectionError,
+    open_exporter,
     open_importer,
 )
+from trionetchan._protocol.frames import MAGIC, VERSION, Hello, encode
 
 
 def told(caplog: pytest.LogCaptureFixture) -> int:
@@ -245,6 +247,38 @@ async def test_what_else_connecting_raises_is_raised_by_the_block(
                 other.cut()
                 await trio.sleep_forever()
         await settle()
+
+
+@pytest.mark.promise(60)
+@pytest.mark.parametrize("after", [None, 0, 50, 100, 200, 300])
+@pytest.mark.parametrize("way", Way)
+async def test_a_session_that_has_begun_anew_is_resumed_like_any_other(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, way: Way, after: int | None
+) -> None:
+    """Its first stream ends behind the exporter's hello; that on which it begins anew breaks `after` so many bytes."""
+    async with open_exporter(limits=LIMITS) as exporter:
+        plans = [Plan(), Plan() if after is None else Plan(fault=Fault.END, way=way, after=after)]
+        network = Network(nursery, exporter, plans)
+        first, elsewhere = trio.testing.memory_stream_pair()
+        streams: list[trio.abc.Stream] = [first]
+
+        async def connect() -> trio.abc.Stream:
+            return streams.pop() if streams else await network.connect()
+
+        hello = Hello(VERSION, {"resume": 30_000, "nonce": bytes(16)})
+        await elsewhere.send_all(MAGIC + encode(hello))
+        await elsewhere.send_eof()
+        down, up = exporter.open_send_channel("down", int), exporter.open_receive_channel("up", int)
+        async with open_importer(connect, limits=LIMITS) as importer:
+            from_down = await importer.open_receive_channel("down", int, window=4)
+            to_up = await importer.open_send_channel("up", int, window=4)
+            for number in range(3):
+                await down.send(number)
+                await to_up.send(number)
+                assert (await from_down.receive(), await up.receive()) == (number, number)
+                network.cut()
+                await trio.sleep(1)
+            assert exporter.statistics().channels["up"].peers == 1
 
 
 async def test_the_first_connect_fails_at_once(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:

@@ -59,8 +59,8 @@ class Sessions(Protocol):
 class Connection:
     """One peer over one stream. `run` it; the peer binds channels meanwhile, and has `flush` write what it says.
 
-    An importer's begins the peer's session or, if it `resumes`, goes on with it. An exporter's does what the importer
-    wants, if it is given the `sessions`. It is long because reading, writing and keepalive share one stream.
+    An importer's begins the peer's session or goes on with it. An exporter's does what the importer wants, if it is
+    given the `sessions`. It is long because reading, writing and keepalive share one stream.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Connection:
         peer: Peer,
         limits: Limits,
         *,
-        resumes: bool = False,
         sessions: Sessions | None = None,
     ) -> None:
         self.peer = peer
         self.fenced = False
         """Whether another connection has taken over."""
         nonce = secrets.token_bytes(NONCE_SIZE) if sessions is not None or peer.key is not None else None
-        self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=resumes)
+        self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=peer.begun)
+        peer.begun = True
         self._sessions = sessions
         self._transport = transport_over(stream)
         self.peer_name = self._transport.peer_name
@@ -94,7 +94,7 @@ class Connection:
         self._writer_waits = False  # the writer has nothing to do
         self._reading = False  # flushing is deferred while one chunk is processed
         self._wake_writer = trio.lowlevel.ParkingLot()
-        if not resumes:
+        if not peer.suspended:  # else when it carries the session
             peer.connect(self)
 
     def __repr__(self) -> str:
@@ -275,11 +275,22 @@ class Connection:
             if self._sessions is None:
                 self.peer.renew_lease(self._began)
             else:
-                self.peer.identity = self._transport.identity
-                if not self._sessions.add(self.peer):
-                    self.peer.key = None
-                    self.leave(Code.PROTOCOL_ERROR, "expected an id for the session that is its own, got one in use")
-                    self.peer.lose(ProtocolError("expected an id for the session that is its own, got one in use"))
+                self._register(self._sessions)
+        self._carries()
+
+    def _register(self, sessions: Sessions) -> None:
+        """An importer's session that can be resumed."""
+        self.peer.identity = self._transport.identity
+        if not sessions.add(self.peer):
+            message = "expected an id for the session that is its own, got one in use"
+            self.peer.key = None
+            self.leave(Code.PROTOCOL_ERROR, message)
+            self.peer.lose(ProtocolError(message))
+
+    def _carries(self) -> None:
+        """From now on this stream carries the session."""
+        if self.peer.suspended:
+            self.peer.connect(self)
         self._greeted.set()
         self.peer.greeted.set()
 
@@ -298,12 +309,10 @@ class Connection:
     def _go_on(self) -> None:
         """The session goes on where it was."""
         if self._sessions is None:
-            self.peer.connect(self)
             self.peer.renew_lease(self._began)
         else:
             self._sessions.went_on()
-        self._greeted.set()
-        self.peer.greeted.set()
+        self._carries()
 
     # Keepalive
 

@@ -121,8 +121,8 @@ class Peer:
         """Why it was lost, unless one side left in an orderly way; or why its last stream broke."""
         self.changed = trio.Event()
         """A new one for each state."""
-        self.established = True
-        """Whether the other side may have the session, so that it is to be resumed."""
+        self.begun = False
+        """Whether a stream has begun the session, so that the next one goes on with it."""
         self.restarting = False
         """Whether it was lost because the exporter restarts."""
         self._state = PeerState.NEW
@@ -311,7 +311,7 @@ class Peer:
             self.lose(SessionLostError(f"the exporter has lost this session: {message}"))
         else:
             self.key = new_key()
-            self.established = False
+            self.begun = False
             self.session.restart()
 
     def lose(self, failure: NetchanError | None, *, restarting: bool = False) -> None:
