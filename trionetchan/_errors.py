@@ -15,6 +15,7 @@ __all__ = [
     "Code",
     "ConnectionLostError",
     "LimitError",
+    "LimitReached",
     "NetchanError",
     "NoSuchChannelError",
     "ProtocolError",
@@ -129,6 +130,14 @@ class TooManyErrors(NetchanError):
     def __init__(self, message: str, *, errors: Sequence[NetchanError]) -> None:
         super().__init__(message)
         self.errors = tuple(errors)
+
+
+class LimitReached(LimitError):
+    """The peer has reached a limit of this side, whose field of `Limits` is `.limit`. Private: it ends a connection."""
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class UnfitValue(Exception):

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import ssl
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
@@ -78,7 +79,8 @@ class Exporter(Endpoint):
         self._sessions = Sessions()
         self._serving: set[trio.CancelScope] = set()
         self._accepting = Accepting()
-        self._as_peer_owner = _PeerOwner(import_requested=self._on_import, tick=self._tick)
+        self._limits_reached = Counter[str]()
+        self._as_peer_owner = _PeerOwner(import_requested=self._on_import, tick=self._tick, reached=self._on_limit)
 
     # Channels
 
@@ -280,6 +282,9 @@ class Exporter(Endpoint):
             told = where.told_to_receiver() if sends else where.told_to_sender()
             return Code.TYPE_MISMATCH, f"{name}: {told}"
         return None
+
+    def _on_limit(self, limit: str) -> None:
+        self._limits_reached[limit] += 1
 
     def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
         if isinstance(channel, Outgoing):
@@ -504,6 +509,7 @@ class Exporter(Endpoint):
             suspended=self._sessions.suspended,
             resumed=self._sessions.resumed,
             dropped=self._registry.dropped,
+            limits=dict(self._limits_reached),
         )
 
 
@@ -513,3 +519,4 @@ class _PeerOwner:
 
     import_requested: Callable[[Peer, ImportRequested], None]
     tick: Callable[[], None]
+    reached: Callable[[str], None]

@@ -649,6 +649,9 @@ class _PeerOwner:
     def import_requested(self, peer: Peer, request: ImportRequested, /) -> None:
         raise AssertionError("the session lets only importers ask")
 
+    def reached(self, limit: str, /) -> None:
+        """The block raises what is wrong."""
+
 
 _BREAKS: dict[Code, tuple[type[NetchanError], str]] = {
     Code.HUNG_UP: (NetchanError, "hung up by the exporter"),

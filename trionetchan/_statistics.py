@@ -62,6 +62,8 @@ class ExporterStatistics:
     """How many times a session was resumed."""
     dropped: int
     """Values, in all."""
+    limits: Mapping[str, int]
+    """How many times importers have reached each limit, by the name of the field in `Limits`; 0 is left out."""
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from scripted import INT, Scripted, data
 
-from trionetchan import ConnectionLostError, Limits, ProtocolError
+from trionetchan import ConnectionLostError, LimitError, Limits, ProtocolError
 from trionetchan._batch import Batch, array_of
 from trionetchan._errors import Code
 from trionetchan._network.connection import Connection
@@ -33,6 +33,7 @@ class Owner:
         self.arrived_payloads: list[bytes] = []
         self.left: list[Code | None] = []
         self.ticks = 0
+        self.limits: list[str] = []
         self.answers = False
 
     def import_requested(self, peer: Peer, request: ImportRequested) -> None:
@@ -43,6 +44,9 @@ class Owner:
 
     def tick(self) -> None:
         self.ticks += 1
+
+    def reached(self, limit: str) -> None:
+        self.limits.append(limit)
 
     def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
         self.arrived_payloads.append(payload)
@@ -203,7 +207,7 @@ async def test_the_peer_says_goodbye(code: Code) -> None:
         assert one.owner.left == [None]
         assert len(one.owner.arrived_payloads) == 1
         failure = one.peer.failure
-        assert failure is None if code is Code.FINISHED else isinstance(failure, ProtocolError)
+        assert failure is None if code is Code.FINISHED else isinstance(failure, LimitError)
         assert failure is None or str(failure) == "the peer ended the connection: enough"
 
 

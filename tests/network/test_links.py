@@ -56,6 +56,7 @@ class Side:
         self.peer.connect(self)
         self.requests: list[ImportRequested] = []
         self.ticks = 0
+        self.limits: list[str] = []
         self.written: list[Frame] = []
 
     def import_requested(self, peer: Peer, request: ImportRequested) -> None:
@@ -63,6 +64,9 @@ class Side:
 
     def tick(self) -> None:
         self.ticks += 1
+
+    def reached(self, limit: str) -> None:
+        self.limits.append(limit)
 
     def flush(self) -> None:
         self.written += FrameCutter(2**30).cut(MAGIC + b"".join(self.peer.session.data_to_send(2**20)))

@@ -36,6 +36,7 @@ from trionetchan._protocol.events import (
     Event,
     Greeted,
     ImportRequested,
+    LimitExceeded,
     PeerLeft,
     RedeliveredNext,
     Rejected,
@@ -198,7 +199,7 @@ class Pair(RuleBasedStateMachine):
 
     def handle(self, role: Role, event: Event) -> None:
         assert self.fine(role), f"{event} after the end"
-        assert not isinstance(event, Violated), event
+        assert not isinstance(event, Violated | LimitExceeded), event
         if isinstance(event, Greeted):
             assert role not in self.greetings
             self.greetings.add(role)

@@ -20,9 +20,9 @@ from typing import Protocol
 
 import trio
 
-from .._errors import Code, ConnectionLostError, NetchanError, ProtocolError
+from .._errors import Code, ConnectionLostError, LimitError, NetchanError, ProtocolError
 from .._limits import Limits
-from .._protocol.events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
+from .._protocol.events import Event, Greeted, LimitExceeded, PeerLeft, ResumeRequested, SessionResumed, Violated
 from .._protocol.keepalive import Keepalive, Look
 from .._protocol.resuming import NONCE_SIZE
 from .._protocol.session import Role
@@ -249,6 +249,10 @@ class Connection:
             case Violated(message):
                 self.leave()
                 self.peer.lose(ProtocolError(message))
+            case LimitExceeded(limit, message):
+                self.leave()
+                self.peer.reached(limit)
+                self.peer.lose(LimitError(message))
             case ResumeRequested():
                 self._resume(event)
             case SessionResumed():
@@ -263,6 +267,8 @@ class Connection:
         elif code in (Code.FINISHED, Code.RESTARTING):
             asked = self.peer.session.role is Role.IMPORTER and self._limits.restart_timeout > 0
             self.peer.lose(None, restarting=code is Code.RESTARTING and asked)
+        elif code is Code.LIMIT:
+            self.peer.lose(LimitError(f"the peer ended the connection: {message}"))
         else:
             self.peer.lose(ProtocolError(f"the peer ended the connection: {message}"))
 
@@ -353,4 +359,4 @@ class Connection:
         return trio.current_time() + max(self.peer.session.resume_time / PINGS_PER_LEASE, SHORTEST_INTERVAL)
 
 
-_EVENTS_OF_THE_STREAM = frozenset({Greeted, ResumeRequested, SessionResumed, Violated, PeerLeft})
+_EVENTS_OF_THE_STREAM = frozenset({Greeted, ResumeRequested, SessionResumed, Violated, LimitExceeded, PeerLeft})

@@ -55,6 +55,10 @@ class PeerOwner(Protocol):
         """Now and then, as keepalive goes."""
         ...
 
+    def reached(self, limit: str, /) -> None:
+        """The peer has reached this limit."""
+        ...
+
 
 class Writer(Protocol):
     """What a peer needs of its connection."""
@@ -178,6 +182,10 @@ class Peer:
     def tick(self) -> None:
         """Now and then, as keepalive goes."""
         self._owner.tick()
+
+    def reached(self, limit: str) -> None:
+        """The peer has reached this limit."""
+        self._owner.reached(limit)
 
     # Binding
 

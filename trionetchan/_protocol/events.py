@@ -18,6 +18,7 @@ __all__ = [
     "Event",
     "Greeted",
     "ImportRequested",
+    "LimitExceeded",
     "PeerLeft",
     "RedeliveredNext",
     "Rejected",
@@ -139,6 +140,14 @@ class Violated:
     message: str
 
 
+@attrs.define
+class LimitExceeded:
+    """The peer reached a limit of this side, a field of `Limits`; it is being told. No event follows."""
+
+    limit: str
+    message: str
+
+
 Event = (
     Greeted
     | ResumeRequested
@@ -153,4 +162,5 @@ Event = (
     | Closed
     | PeerLeft
     | Violated
+    | LimitExceeded
 )

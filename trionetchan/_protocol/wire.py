@@ -19,9 +19,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 
-from .._errors import Code, ProtocolError
+from .._errors import Code, LimitReached, ProtocolError
 from .._limits import Limits
-from .events import Event, Greeted, PeerLeft, ResumeRequested, SessionResumed, Violated
+from .events import Event, Greeted, LimitExceeded, PeerLeft, ResumeRequested, SessionResumed, Violated
 from .frames import MAGIC, Frame, FrameCutter, Goodbye, Hello, Ping, Pong, Position, Resume, Resumed, encode
 from .handshake import ExporterHandshake, Handshake, ImporterHandshake, NoResumeError, UnsupportedVersionError
 from .outbox import FRAME_SIZE, Piece
@@ -103,6 +103,11 @@ class Wire:
             self.session.hurry()
             self._goodbye = Goodbye(code, message)
 
+    def exceeded(self, error: LimitReached) -> LimitExceeded:
+        """The peer has reached a limit: says goodbye because of it, and takes no more data from the peer."""
+        self._stop(Code.LIMIT, str(error))
+        return LimitExceeded(error.limit, str(error))
+
     def abandon(self) -> None:
         """Nothing more is read or written: another stream carries the session."""
         self.state = WireState.OVER
@@ -181,6 +186,8 @@ class Wire:
             unsupported = isinstance(error, UnsupportedVersionError)
             self._stop(Code.UNSUPPORTED_VERSION if unsupported else Code.PROTOCOL_ERROR, str(error))
             yield Violated(str(error))
+        except LimitReached as error:
+            yield self.exceeded(error)
 
     def _receive(self, frame: Frame) -> Event | None:
         if self.state is WireState.GREETED and not isinstance(frame, _OWN_FRAMES):
