@@ -24,7 +24,7 @@ from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel
 from ._codec import Codec, difference
 from ._endpoint import BlockState, Endpoint
-from ._errors import ChannelNameInUseError, Code
+from ._errors import ChannelNameInUseError, Code, LimitReached
 from ._limits import Limits
 from ._network.connection import Connection
 from ._network.links import ReceiveLink, SendLink
@@ -80,7 +80,9 @@ class Exporter(Endpoint):
         self._serving: set[trio.CancelScope] = set()
         self._accepting = Accepting()
         self._limits_reached = Counter[str]()
-        self._as_peer_owner = _PeerOwner(import_requested=self._on_import, tick=self._tick, reached=self._on_limit)
+        self._as_peer_owner = _PeerOwner(
+            import_requested=self._on_import, tick=self._tick, reached=self._on_limit, grew=self._on_growth
+        )
 
     # Channels
 
@@ -285,6 +287,15 @@ class Exporter(Endpoint):
 
     def _on_limit(self, limit: str) -> None:
         self._limits_reached[limit] += 1
+
+    def _on_growth(self) -> None:
+        """If too much is held of all importers, the one of which most is held goes."""
+        held = {connection: connection.peer.session.buffered_bytes for connection in self._connections}
+        total, most = sum(held.values()), self._limits.max_total_bytes
+        if total > most:
+            largest = max(held, key=held.__getitem__)
+            expected = f"values of at most {most} bytes that wait to be delivered, of all importers"
+            largest.exceed(LimitReached("max_total_bytes", f"expected {expected}, got {total}, most of them yours"))
 
     def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
         if isinstance(channel, Outgoing):
@@ -520,3 +531,4 @@ class _PeerOwner:
     import_requested: Callable[[Peer, ImportRequested], None]
     tick: Callable[[], None]
     reached: Callable[[str], None]
+    grew: Callable[[], None]

@@ -652,6 +652,9 @@ class _PeerOwner:
     def reached(self, limit: str, /) -> None:
         """The block raises what is wrong."""
 
+    def grew(self) -> None:
+        """What is held of the exporter is bounded by the channels that this side has opened."""
+
 
 _BREAKS: dict[Code, tuple[type[NetchanError], str]] = {
     Code.HUNG_UP: (NetchanError, "hung up by the exporter"),

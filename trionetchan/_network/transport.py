@@ -106,6 +106,7 @@ class SocketTransport(Transport):
         self._fileno = stream.socket.fileno  # asked each time: -1 once closed, when the number may be another file's
 
     async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()  # before the read: what is read is not lost
         try:
             data = os.read(self._fileno(), READ_SIZE)
         except BlockingIOError:
