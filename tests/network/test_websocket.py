@@ -35,6 +35,7 @@ from trionetchan import (
     open_websocket_importer,
 )
 from trionetchan._errors import Code
+from trionetchan._log import BoundedLog
 from trionetchan._network import websocket_handshake
 from trionetchan._network.websocket import Acceptor, WebSocketStream, connected
 from trionetchan._network.websocket_handshake import Address, parse_url
@@ -44,6 +45,7 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 PLAIN = Address(secure=False, host="127.0.0.1", port=80, target="/")
 IMPORT = Import(0, "jobs", True, 5, None, INT)
+LOG = BoundedLog(10)
 
 
 async def serve(nursery: trio.Nursery, exporter: Exporter, **options: Any) -> int:
@@ -413,7 +415,7 @@ async def served(
 async def raw(nursery: trio.Nursery, exporter: Exporter) -> trio.abc.Stream:
     """A stream in memory to the exporter, behind the handshake."""
     ours, theirs = trio.testing.memory_stream_pair()
-    nursery.start_soon(Acceptor(exporter.serve_stream, None, Limits()), theirs)
+    nursery.start_soon(Acceptor(exporter.serve_stream, None, Limits(), LOG), theirs)
     await ours.send_all(request())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
@@ -631,7 +633,7 @@ async def test_client_that_goes_away_or_is_slow_is_logged(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_exporter() as exporter:
-        acceptor = Acceptor(exporter.serve_stream, None, Limits(handshake_timeout=10))
+        acceptor = Acceptor(exporter.serve_stream, None, Limits(handshake_timeout=10), LOG)
         for gone in True, False:
             ours, theirs = trio.testing.memory_stream_pair()
             async with trio.open_nursery() as inner:
@@ -652,7 +654,7 @@ async def test_refused_client_is_heard_until_it_has_the_answer(nursery: trio.Nur
         over = trio.Event()
 
         async def accept() -> None:
-            await Acceptor(exporter.serve_stream, None, Limits(goodbye_timeout=86_400))(theirs)
+            await Acceptor(exporter.serve_stream, None, Limits(goodbye_timeout=86_400), LOG)(theirs)
             over.set()
 
         nursery.start_soon(accept)
@@ -671,14 +673,14 @@ async def test_refused_client_that_stays_is_left(nursery: trio.Nursery, autojump
         ours, theirs = trio.testing.memory_stream_pair()
         with trio.fail_after(10):
             await ours.send_all(b"nonsense")
-            await Acceptor(exporter.serve_stream, None, Limits())(theirs)
+            await Acceptor(exporter.serve_stream, None, Limits(), LOG)(theirs)
 
 
 async def test_cancelled_handshake_closes_the_stream(nursery: trio.Nursery) -> None:
     async with open_exporter() as exporter:
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as inner:
-            inner.start_soon(Acceptor(exporter.serve_stream, None, Limits()), theirs)
+            inner.start_soon(Acceptor(exporter.serve_stream, None, Limits(), LOG), theirs)
             await trio.testing.wait_all_tasks_blocked()
             inner.cancel_scope.cancel()
         assert await ours.receive_some() == b""

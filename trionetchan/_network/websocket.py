@@ -14,7 +14,6 @@ and a peer that breaks the protocol is told by `aclose`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import operator
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -35,6 +34,7 @@ except ImportError as error:
 
 from .._errors import ConnectionLostError, ProtocolError
 from .._limits import Limits
+from .._log import BoundedLog
 from .dialing import Dial, open_tcp_stream
 from .transport import STREAM_ERRORS, Transport, check_ssl_context, reason, transport_over
 from .websocket_handshake import (
@@ -53,8 +53,6 @@ __all__ = ["Acceptor", "Address", "WebSocketStream", "checked_origins", "connect
 
 MAX_MESSAGE_SIZE = 2**20  # bytes; part of the protocol, so no choice
 MESSAGE_SIZE = 64 * 2**10  # bytes, of those that are written
-
-logger = logging.getLogger("trionetchan")
 
 
 class _Rules(Extension):
@@ -354,6 +352,7 @@ class Acceptor:
     serve: Callable[[trio.abc.Stream], Awaitable[None]]
     origins: frozenset[str] | None
     limits: Limits
+    log: BoundedLog
 
     async def __call__(self, stream: trio.abc.Stream) -> None:
         """Serves the client at the other end of this stream, which is closed then."""
@@ -388,9 +387,9 @@ class Acceptor:
         except STREAM_ERRORS as error:
             why = f"expected the handshake of a WebSocket, got: {reason(error)}"
         except Exception:
-            logger.exception("the connection with %s ended", peer_name)
+            self.log.exception("the connection with %s ended", peer_name)
             return None
-        logger.warning("the connection with %s ended: %s", peer_name, why)
+        self.log.warning("the connection with %s ended: %s", peer_name, why)
         return None
 
 
