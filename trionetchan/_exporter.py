@@ -342,7 +342,7 @@ class Exporter(Endpoint):
 
         async def open_and_serve(guest: Guest) -> None:
             serve = functools.partial(self._carry, guest)
-            await Acceptor(serve, checked, self._limits, self._log)(guest.stream)
+            await Acceptor(serve, checked, self._limits, self._log, self._on_limit)(guest.stream)
 
         with self._until_left():
             if ssl_context is not None:
