@@ -136,6 +136,12 @@ class Connection:
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
         self.flush()
 
+    def drop(self, failure: LimitError) -> None:
+        """Ends it at once, because of this. The goodbye goes only if the socket takes it without waiting."""
+        self.leave(Code.LIMIT, str(failure))
+        self.peer.lose(failure)
+        self._scope.cancel()
+
     def fence(self) -> None:
         """Nothing more is read or written: another connection carries the session."""
         self.fenced = True
@@ -331,6 +337,8 @@ class Connection:
         elif code in (Code.FINISHED, Code.RESTARTING):
             asked = self.peer.session.role is Role.IMPORTER and self._limits.restart_timeout > 0
             self.peer.lose(None, restarting=code is Code.RESTARTING and asked)
+        elif code is Code.LIMIT and self.peer.suspended:
+            pass  # the exporter has not looked at what this stream was to go on with: another attempt may be let in
         elif code is Code.LIMIT:
             self.peer.lose(LimitError(f"the peer ended the connection: {message}"))
         else:

@@ -168,6 +168,15 @@ class TLSTransport(Transport):
             self._send_alert(error.__cause__)
             raise
 
+    async def aclose(self) -> None:
+        # Trio's would begin the handshake, or wait for its end, to say goodbye then.
+        try:
+            self._tls.getpeercert(binary_form=True)
+        except trio.NeedHandshakeError:
+            await trio.aclose_forcefully(self._tls)
+        else:
+            await super().aclose()
+
     def _send_alert(self, error: BaseException | None) -> None:
         if isinstance(error, ssl.SSLError):
             outgoing: Any = getattr(self._stream, "_outgoing", None)  # private to trio
