@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "_cli": {"hall", "ground", "top"},  # of these, public names only
     "top": {"ground", "hall", "_network", "_cli"},
 }
-OF_CODEC = {"Codec", "codec_for", "Schema", "difference", "Difference"}
+OF_CODEC = {"Codec", "codec_for", "Comparisons", "Schema", "difference", "Difference"}
 PROGRAMS = {"_cli", "__main__"}
 
 

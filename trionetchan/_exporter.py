@@ -21,7 +21,7 @@ from ._channels.dead_letters import DeadLetters
 from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel
-from ._codec import Codec, difference
+from ._codec import Codec, Comparisons
 from ._endpoint import BlockState, Endpoint
 from ._errors import ChannelNameInUseError, Code, LimitReached
 from ._limits import Limits
@@ -76,6 +76,7 @@ class Exporter(Endpoint):
         self._connections: set[Connection] = set()
         self._serving: set[trio.CancelScope] = set()
         self._accepting = Accepting()
+        self._comparisons = Comparisons()
         self._limits_reached = Counter[str]()
         self._sessions = Sessions(limits, self._on_limit, self._log)
         self._admission = Admission(limits, self._on_limit, self._log)
@@ -278,7 +279,8 @@ class Exporter(Endpoint):
             way = "send" if sends else "receive"
             return Code.WRONG_DIRECTION, f"{name}: expected the two sides in opposite directions, got both that {way}"
         own = channel.codec.schema
-        where = difference(own, request.schema) if sends else difference(request.schema, own)
+        types = (own, request.schema) if sends else (request.schema, own)
+        where, _work = self._comparisons.compare(*types)
         if where is not None:
             told = where.told_to_receiver() if sends else where.told_to_sender()
             return Code.TYPE_MISMATCH, f"{name}: {told}"
