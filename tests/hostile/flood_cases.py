@@ -1,0 +1,1 @@
+FLOOD_CASES = []
