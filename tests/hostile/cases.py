@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal
 
 import attrs
+import trio
 from raw_peer import Step
 
 from trionetchan import Limits
 
-__all__ = ["Answer", "Case", "Outcome", "broken", "fits", "ignored", "late", "reached", "refused", "suspended"]
+__all__ = ["Answer", "Case", "Outcome", "broken", "cut_off", "fits", "ignored", "late", "reached", "refused", "suspended"]
+
+
+Kind = Literal["GOODBYE", "REJECT", "CLOSE"]
 
 
 class Outcome(enum.Enum):
@@ -34,7 +38,7 @@ class Outcome(enum.Enum):
 class Answer:
     """What the peer hears: a frame with this code and message, in which `…` stands for anything."""
 
-    kind: Literal["GOODBYE", "REJECT", "CLOSE"]
+    kind: Kind
     code: str
     message: str = ""
 
@@ -56,9 +60,13 @@ class Case:
     """The last word to the peer; for what is refused, a word that must be among those that it hears."""
     log: str = ""
     """The one line of the log, in which `…` stands for anything; empty if there is none."""
+    lines: int = 1
+    """How many lines the log has at most, where it is not one."""
     limit: str = ""
     """The counter in `statistics().limits` that goes up by one."""
     limits: Limits = Limits()
+    dial: Callable[[Any], Awaitable[trio.abc.Stream]] | None = None
+    """How it connects, if not in the usual way."""
     hello: bool = True
     """Whether both sides have said hello when the steps begin."""
     resumable: bool = False
@@ -68,6 +76,8 @@ class Case:
     """How many of the ten values of "jobs" are the peer's for good."""
     leaves: bool = False
     """Whether the peer says goodbye by itself."""
+    then_goes_back: bool = False
+    """Whether its first connection is there still, and carries its session."""
     memory: int | None = None
     """How many bytes more than before this process may hold at any time."""
     waiting: str = ""
@@ -106,7 +116,7 @@ def refused(
     *steps: Step,
     code: str,
     says: str,
-    kind: Literal["REJECT", "CLOSE"] = "REJECT",
+    kind: Kind = "REJECT",
     **more: object,
 ) -> Case:
     """R: a request is refused, or a channel closed."""
@@ -118,6 +128,11 @@ def refused(
 def ignored(number: str, does: str, *steps: Step, **more: object) -> Case:
     """I: the connection goes on."""
     return _case({}, more, number=number, does=does, steps=steps, outcome=Outcome.I)
+
+
+def cut_off(number: str, does: str, *steps: Step, says: str, **more: object) -> Case:
+    """E, before there is a way to tell the peer."""
+    return _case({"log": ENDED + says}, more, number=number, does=does, steps=steps, outcome=Outcome.E)
 
 
 def late(number: str, does: str, *steps: Step, says: str, **more: object) -> Case:

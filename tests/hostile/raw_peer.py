@@ -36,6 +36,8 @@ from second_frames import (
 )
 from second_session import encode, frame, head
 
+from trionetchan import Exporter
+
 __all__ = [
     "BEGINS",
     "ID",
@@ -155,46 +157,51 @@ def proof(purpose: bytes, importer_nonce: bytes, exporter_nonce: bytes, epoch: i
 # The peer
 
 
+class _Line:
+    """One stream of a peer, and what came on it."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self.heard: list[tuple[int, Fields]] = []
+        self.cutter = FrameCutter(2**30)
+        self.next: deque[tuple[int, Fields]] = deque()
+
+    def cut(self, chunk: bytes) -> None:
+        for content in self.cutter.feed(chunk):
+            self.next.append(read_frame(content))
+
+
 class RawPeer:
     """One side of a stream, or of several: `reconnect` opens the next one, on which all goes on."""
 
-    def __init__(self, dial: Callable[[], Awaitable[trio.abc.Stream]]) -> None:
+    def __init__(self, dial: Callable[[], Awaitable[trio.abc.Stream]], exporter: Exporter) -> None:
         self.dial = dial
-        self.heard: list[tuple[int, Fields]] = []
-        """All that was heard on this stream, in order."""
-        self.earlier: list[trio.abc.Stream] = []
+        self.exporter = exporter
         self.notes: dict[str, bytes] = {}
         """What a step has learnt that a later one needs."""
         self.positions: dict[int, int] = {}
         """How many values it says that it has had, by channel, when it resumes in the end."""
-        self._stream: trio.abc.Stream | None = None
-        self._cutter = FrameCutter(2**30)
-        self._next: deque[tuple[int, Fields]] = deque()
+        self._lines: list[_Line] = []
 
     @property
     def stream(self) -> trio.abc.Stream:
-        assert self._stream is not None
-        return self._stream
+        return self._lines[-1].stream
+
+    @property
+    def heard(self) -> list[tuple[int, Fields]]:
+        """All that was heard on this stream, in order."""
+        return self._lines[-1].heard
+
+    @property
+    def heard_ever(self) -> list[tuple[int, Fields]]:
+        """What was heard on any stream."""
+        return [item for line in self._lines for item in line.heard]
 
     @property
     def nonce(self) -> bytes:
         """The exporter's, on this stream."""
         parameters = cast("Parameters", next(fields for kind, fields in self.heard if kind == HELLO)[1])
         return cast("bytes", parameters["nonce"])
-
-    async def connect(self) -> None:
-        self._stream = await self.dial()
-
-    async def reconnect(self) -> None:
-        """Opens another stream, and leaves this one as it is."""
-        self.go_on_with(await self.dial())
-
-    def go_on_with(self, stream: trio.abc.Stream) -> None:
-        """All goes on on this stream."""
-        self.earlier.append(self.stream)
-        self.heard, self._cutter = [], FrameCutter(2**30)
-        self._next.clear()
-        self._stream = stream
 
     @property
     def address(self) -> tuple[str, int]:
@@ -203,6 +210,18 @@ class RawPeer:
         assert isinstance(stream, trio.SocketStream)
         host, port = stream.socket.getpeername()[:2]
         return str(host), int(port)
+
+    async def connect(self) -> None:
+        """Opens another stream, and leaves the one before as it is."""
+        self.go_on_with(await self.dial())
+
+    def go_on_with(self, stream: trio.abc.Stream) -> None:
+        """All goes on on this stream."""
+        self._lines.append(_Line(stream))
+
+    def go_back(self) -> None:
+        """All goes on on the first stream."""
+        self._lines.append(self._lines.pop(0))
 
     async def say(self, *parts: bytes) -> None:
         """Writes these bytes, in one chunk, as far as the other side takes them."""
@@ -213,30 +232,37 @@ class RawPeer:
 
     async def hear(self, kind: int) -> Fields:
         """The fields of the next frame of this kind; all others before it are only kept in `heard`."""
+        line = self._lines[-1]
         while True:
-            while not self._next:
-                chunk = await self.stream.receive_some()
-                assert chunk, f"expected {KINDS[kind]}, got the end of the stream after {self.heard}"
-                self._cut(bytes(chunk))
-            found = self._next.popleft()
-            self.heard.append(found)
+            while not line.next:
+                chunk = await line.stream.receive_some()
+                assert chunk, f"expected {KINDS[kind]}, got the end of the stream after {line.heard}"
+                line.cut(bytes(chunk))
+            found = line.next.popleft()
+            line.heard.append(found)
             if found[0] == kind:
                 return found[1]
 
-    async def hear_all(self) -> list[tuple[int, Fields]]:
-        """Reads to the end of the stream; returns all frames that were ever heard on it."""
+    async def hear_all(self) -> None:
+        """Reads to the end of the stream."""
+        line = self._lines[-1]
         try:
-            while chunk := await self.stream.receive_some():
-                self._cut(bytes(chunk))
+            while chunk := await line.stream.receive_some():
+                line.cut(bytes(chunk))
         except STREAM_ERRORS:
             pass
-        self.heard += self._next
-        self._next.clear()
-        return self.heard
+        line.heard += line.next
+        line.next.clear()
 
-    def _cut(self, chunk: bytes) -> None:
-        for content in self._cutter.feed(chunk):
-            self._next.append(read_frame(content))
+    async def drain(self) -> bytes:
+        """Reads to the end of the stream what need not be frames."""
+        found = b""
+        try:
+            while chunk := await self.stream.receive_some():
+                found += chunk
+        except STREAM_ERRORS:
+            pass
+        return found
 
     async def end(self) -> None:
         """Ends the stream, without a word."""
@@ -250,8 +276,8 @@ class RawPeer:
         stream.socket.close()
 
     async def close_all(self) -> None:
-        for stream in (*self.earlier, self.stream):
-            await trio.aclose_forcefully(stream)
+        for line in self._lines:
+            await trio.aclose_forcefully(line.stream)
 
 
 Step = bytes | Callable[[RawPeer], Awaitable[None]]

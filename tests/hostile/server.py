@@ -9,7 +9,7 @@ import tracemalloc
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -152,6 +152,7 @@ def offer(exporter: Exporter) -> None:
     for _ in range(100):
         large.send_nowait(LARGE)
     exporter.open_send_channel("empty", int)
+    exporter.open_send_channel("described", Literal["x" * 7000])  # pyright: ignore
     types: list[tuple[str, Any]] = [("ints", int), ("points", Point), ("raises", Raises), ("anything", Any)]
     for name, value_type in types:
         exporter.open_receive_channel(name, value_type, max_buffer_size=1000, window=8, importers=None)

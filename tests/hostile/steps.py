@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import trio
-from raw_peer import ID, NONCE, RESUMES, SECRET, RawPeer, Step, body, hello, ping, proof
-from second_frames import HELLO, PONG, POSITION, RESUME, Parameters
+from raw_peer import ID, NONCE, RESUMES, SECRET, RawPeer, Step, body, goodbye, hello, ping, proof
+from second_frames import ACCEPT, HELLO, MAGIC, PONG, POSITION, RESUME, Parameters
 from second_session import frame
 
 __all__ = [
@@ -102,7 +102,7 @@ def again(parameters: Parameters | None = None, *, keeps: bool = False) -> Step:
     async def step(peer: RawPeer) -> None:
         if not keeps:
             await peer.end()
-        await peer.reconnect()
+        await peer.connect()
         await peer.say(hello(1, RESUMES if parameters is None else parameters))
         await peer.hear(HELLO)
 
@@ -136,6 +136,37 @@ def resumes(
     return step
 
 
+async def goes_back(peer: RawPeer) -> None:
+    """Goes on on its first stream."""
+    peer.go_back()
+
+
+def has_received(**positions: int) -> Step:
+    """Says, when it resumes in the end, that it has had so many values on the channels `c0`, `c1` …"""
+
+    async def step(peer: RawPeer) -> None:
+        await trio.lowlevel.checkpoint()
+        peer.positions = {int(name[1:]): received for name, received in positions.items()}
+
+    return step
+
+
+async def waits_for_suspension(peer: RawPeer) -> None:
+    """Goes on when the exporter has noticed that its connection broke."""
+    while not peer.exporter.statistics().suspended:  # noqa: ASYNC110
+        await trio.sleep(0.001)
+
+
+def hangs_up(name: str) -> Step:
+    """Not the peer does: the exporter's program hangs up a channel meanwhile."""
+
+    async def step(peer: RawPeer) -> None:
+        await trio.lowlevel.checkpoint()
+        peer.exporter.hang_up(name)
+
+    return step
+
+
 async def keeps_its_proof(peer: RawPeer) -> None:
     """Remembers the right proof of this stream."""
     peer.notes["proof"] = proof(b"importer", NONCE, peer.nonce)
@@ -165,7 +196,19 @@ def floods_connections(count: int) -> Step:
 
     async def step(peer: RawPeer) -> None:
         for _ in range(count):
-            await peer.reconnect()
+            await peer.connect()
+
+    return step
+
+
+def connects_and_goes(count: int, data: bytes = b"x") -> Step:
+    """Opens so many connections more, one after the other, and writes these bytes on each."""
+
+    async def step(peer: RawPeer) -> None:
+        for _ in range(count):
+            await peer.say(data)
+            await peer.drain()
+            await peer.connect()
 
     return step
 
@@ -174,10 +217,12 @@ async def fills_descriptors(peer: RawPeer) -> None:
     """Connects while the exporter's process has no file descriptor left; they are given back some time later."""
     files: list[int] = []
     address = peer.address
+    await peer.say(MAGIC, goodbye())
+    await peer.hear_all()
     client = trio.socket.socket()  # it has its own descriptor already
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 20, limits[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 5, limits[1]))
         with suppress(OSError):
             while True:
                 files.append(os.dup(client.fileno()))
@@ -190,3 +235,12 @@ async def fills_descriptors(peer: RawPeer) -> None:
     peer.go_on_with(trio.SocketStream(client))
     await peer.say(hello())
     await peer.hear(HELLO)
+
+
+def hears_accept(window: int) -> Step:
+    """Hears that its import is accepted, with this window."""
+
+    async def step(peer: RawPeer) -> None:
+        assert (await peer.hear(ACCEPT))[1] == window
+
+    return step
