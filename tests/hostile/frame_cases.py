@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cases import Case, broken, ignored, late, reached, refused, suspended
+from cases import Case, broken, ignored, reached, refused, suspended
 from raw_peer import body, data, import_, ping
 from second_frames import ACCEPT, DATA
-from second_session import frame, head
+from second_session import frame
 from steps import dribbles, ends, frame_of, hears, nested, resets, waits
 
 from trionetchan import Limits
@@ -136,4 +136,3 @@ FRAME_CASES: list[Case] = [
     broken("28e", "says hello with a parameter's name that is no UTF-8", b"\xd9\xd9\xf7" + frame_of(b"\x00", b"\x01", b"\xa1\x61\xff\x00"),
            says="expected text in UTF-8, got other bytes", hello=False),
 ]
-assert late and head

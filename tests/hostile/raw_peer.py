@@ -8,6 +8,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import cast
 
 import trio
@@ -225,10 +226,8 @@ class RawPeer:
 
     async def say(self, *parts: bytes) -> None:
         """Writes these bytes, in one chunk, as far as the other side takes them."""
-        try:
+        with suppress(*STREAM_ERRORS):
             await self.stream.send_all(b"".join(parts))
-        except STREAM_ERRORS:
-            pass
 
     async def hear(self, kind: int) -> Fields:
         """The fields of the next frame of this kind; all others before it are only kept in `heard`."""
@@ -246,27 +245,24 @@ class RawPeer:
     async def hear_all(self) -> None:
         """Reads to the end of the stream."""
         line = self._lines[-1]
-        try:
+        with suppress(*STREAM_ERRORS):
             while chunk := await line.stream.receive_some():
                 line.cut(bytes(chunk))
-        except STREAM_ERRORS:
-            pass
         line.heard += line.next
         line.next.clear()
 
     async def drain(self) -> bytes:
         """Reads to the end of the stream what need not be frames."""
         found = b""
-        try:
+        with suppress(*STREAM_ERRORS):
             while chunk := await self.stream.receive_some():
                 found += chunk
-        except STREAM_ERRORS:
-            pass
         return found
 
     async def end(self) -> None:
         """Ends the stream, without a word."""
-        await self.stream.aclose()
+        with suppress(*STREAM_ERRORS):
+            await self.stream.aclose()
 
     def reset(self) -> None:
         """Breaks the connection with a TCP reset."""

@@ -162,7 +162,7 @@ def hangs_up(name: str) -> Step:
 
     async def step(peer: RawPeer) -> None:
         await trio.lowlevel.checkpoint()
-        peer.exporter.hang_up(name)
+        peer.exporter.hangup(name)
 
     return step
 
