@@ -149,9 +149,17 @@ def goodbye(code: int = 0, message: str = "") -> bytes:
     return frame(GOODBYE, code, message)
 
 
-def proof(purpose: bytes, importer_nonce: bytes, exporter_nonce: bytes, epoch: int = 0, key: bytes = SECRET) -> bytes:
-    """Of the session `ID`, in an epoch with this secret."""
-    text = b"trionetchan resume 1 " + purpose + b"\0" + ID + epoch.to_bytes(8, "big") + importer_nonce + exporter_nonce
+def proof(
+    purpose: bytes,
+    importer_nonce: bytes,
+    exporter_nonce: bytes,
+    epoch: int = 0,
+    key: bytes = SECRET,
+    session: bytes = ID,
+) -> bytes:
+    """Of a session, in an epoch with this secret."""
+    nonces = importer_nonce + exporter_nonce
+    text = b"trionetchan resume 1 " + purpose + b"\0" + session + epoch.to_bytes(8, "big") + nonces
     return hmac.new(key, text, hashlib.sha256).digest()
 
 
@@ -175,14 +183,20 @@ class _Line:
 class RawPeer:
     """One side of a stream, or of several: `reconnect` opens the next one, on which all goes on."""
 
-    def __init__(self, dial: Callable[[], Awaitable[trio.abc.Stream]], exporter: Exporter) -> None:
+    def __init__(self, dial: Callable[[], Awaitable[trio.abc.Stream]], exporter: Exporter | None = None) -> None:
         self.dial = dial
-        self.exporter = exporter
+        self._exporter = exporter
         self.notes: dict[str, bytes] = {}
         """What a step has learnt that a later one needs."""
         self.positions: dict[int, int] = {}
         """How many values it says that it has had, by channel, when it resumes in the end."""
         self._lines: list[_Line] = []
+
+    @property
+    def exporter(self) -> Exporter:
+        """That it connects to."""
+        assert self._exporter is not None
+        return self._exporter
 
     @property
     def stream(self) -> trio.abc.Stream:
@@ -272,8 +286,9 @@ class RawPeer:
         stream.socket.close()
 
     async def close_all(self) -> None:
-        for line in self._lines:
-            await trio.aclose_forcefully(line.stream)
+        with trio.CancelScope(shield=True):
+            for line in self._lines:
+                await trio.aclose_forcefully(line.stream)
 
 
 Step = bytes | Callable[[RawPeer], Awaitable[None]]

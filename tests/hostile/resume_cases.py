@@ -9,7 +9,7 @@ from raw_peer import BEGINS, ID, RESUMES, RawPeer, ack, close, data, hello, impo
 from second_frames import ACCEPT, DATA, GOODBYE, HELLO, POSITION, REJECT, RESUME, RESUMED, SEEN
 from second_session import frame
 from server import client_context
-from steps import again, goes_back, hangs_up, hears, keeps_its_proof, next_key, resumes, waits
+from steps import again, ends, goes_back, hangs_up, hears, keeps_its_proof, next_key, resumes, waits, waits_for_suspension
 
 from trionetchan import Limits
 
@@ -120,8 +120,9 @@ RESUME_CASES: list[Case] = [
     not_here("72a", "resumes a session of another exporter", again(RESUMES | {"session": b"other exporter's"}, keeps=True), resumes(session=b"other exporter's")),
     not_here("73a", "resumes with the right proof, and another certificate", as_somebody_else, transport="mutual tls"),
     ignored("74a", "resumes when a channel was hung up meanwhile: that one is closed, the other goes on",
-            import_(0, "ints", receives=False), import_(1, "anything", receives=False), hears(ACCEPT, ACCEPT), hangs_up("ints"), TAKES_OVER, resumes(seen=2), hears(RESUMED),
-            data(1, 0, 1), resumable=True),
+            import_(0, "ints", receives=False), import_(1, "anything", receives=False), hears(ACCEPT, ACCEPT), ends, waits_for_suspension, hangs_up("ints"), again(), resumes(seen=2), hears(RESUMED),
+            data(1, 0, 1), resumable=True,
+            log="the connection with … broke, its session waits 30 s for another: …"),
     reached("75a", "leaves five sessions behind where two are kept", hoards(5), says="…", limit="max_suspended", limits=Limits(max_suspended=2), hello=False,
             waiting="a limit of suspended sessions"),
     reached("75b", "leaves five sessions behind where two of its address are kept", hoards(5), says="…", limit="max_suspended_per_address",
