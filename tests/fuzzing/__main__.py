@@ -1,9 +1,9 @@
 """Fuzzing by hand: see CONTRIBUTING.md, "Fuzzing".
 
-    python -m tests.fuzzing frames|session|schema|values [--seconds 60]   searches, guided by coverage, with atheris
-    python -m tests.fuzzing minimise                                      makes the corpus of what was found
-    python -m tests.fuzzing malformed [--first 0] [--count 100000]        malformed frames against sessions
-    python -m tests.fuzzing run FILE …                                    runs findings, named after their target
+python -m tests.fuzzing frames|session|schema|values [--seconds 60]   searches, guided by coverage, with atheris
+python -m tests.fuzzing minimise                                      makes the corpus of what was found
+python -m tests.fuzzing malformed [--first 0] [--count 100000]        malformed frames against sessions
+python -m tests.fuzzing run FILE …                                    runs findings, named after their target
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 FOUND = Path(".fuzzing")  # what searches leave: inputs that reach something new, and findings
 NAMES = ["frames", "session", "schema", "values"]
 MISSING = "atheris is not installed (pip install -e '.[fuzz]'; it has wheels for Linux on x86-64)"
+READERS = ["_protocol", "_codec", "_batch", "_cbor", "_errors"]  # what reads bytes of a peer, and is watched
 MAX_LENGTH = 4096  # bytes of an input
 _START = 300  # inputs that are made where there is no corpus
 
@@ -52,7 +53,7 @@ def _search(name: str, found: Path, seconds: int, seed: int) -> None:
         atheris: Any = importlib.import_module("atheris")
     except ImportError:
         sys.exit(MISSING)
-    with atheris.instrument_imports(include=["trionetchan"]):
+    with atheris.instrument_imports(include=[f"trionetchan.{room}" for room in READERS]):
         targets: Any = importlib.import_module(".targets", __package__)
     corpus: Any = importlib.import_module(".corpus", __package__)
     inputs, findings = found / name, found / "findings"

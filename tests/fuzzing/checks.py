@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -69,14 +69,15 @@ def same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, float | Decimal):
         return repr(one) == repr(other)
-    if attrs.has(type(one)):
+    if attrs.has(cast("Any", type(one))):
         return same(attrs.asdict(one, recurse=False), attrs.asdict(other, recurse=False))
     if isinstance(one, dict):
         return same([*one.items()], [*other.items()])
     if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        one_items, other_items = cast("list[Any]", one), cast("list[Any]", other)
+        return len(one_items) == len(other_items) and all(map(same, one_items, other_items))
     if isinstance(one, set | frozenset):
-        return same(sorted(one, key=repr), sorted(other, key=repr))
+        return same(sorted(cast("set[Any]", one), key=repr), sorted(cast("set[Any]", other), key=repr))
     if hasattr(one, "utcoffset"):
         return repr(one) == repr(other)
     return bool(one == other)

@@ -50,7 +50,7 @@ def _cut(pieces: Iterable[bytes], max_frame_size: int = MAX_FRAME_SIZE) -> tuple
     try:
         for piece in pieces:
             for frame in cutter.cut(piece):
-                found.append(_kept(frame))
+                found.append(_kept(frame))  # noqa: PERF401 - those before an error count
             held = len(cutter._buffer)  # pyright: ignore[reportPrivateUsage]
             check(held <= max_frame_size + 9, "too much of a frame is held", held)
     except (ProtocolError, LimitReached) as error:
@@ -68,11 +68,11 @@ def _joined(parts: list[Frame]) -> list[Frame]:
     joined: list[Frame] = []
     for part in parts:
         last = joined[-1] if joined else None
-        if isinstance(part, Data) and isinstance(last, Data) and last.more:
-            if (last.channel, last.first) == (part.channel, part.first):
-                joined[-1] = attrs.evolve(part, payload=bytes(last.payload) + bytes(part.payload))
-                continue
-        joined.append(part)
+        match last, part:
+            case Data(channel, first, True, start), Data() if (channel, first) == (part.channel, part.first):
+                joined[-1] = attrs.evolve(part, payload=bytes(start) + bytes(part.payload))
+            case _:
+                joined.append(part)
     return joined
 
 

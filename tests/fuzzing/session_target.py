@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import pickle
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 import attrs
@@ -59,19 +60,17 @@ def session(data: bytes) -> None:
     scenario, said = SCENARIOS[data[0] % len(SCENARIOS)] if data else SCENARIOS[0], data[1:]
     _begun(scenario)  # what is made once is made outside the bound
     with bounded_memory(2**20 + 400 * len(data)):
-        _check_session(scenario, said)
-
-
-def _check_session(scenario: Scenario, said: bytes) -> None:
-    whole = _run(scenario, said, lambda stream: [stream])
-    cut = _run(scenario, said, chunks)
-    check(repr(whole.events) == repr(cut.events), "other events in other chunks", whole.events, cut.events)
-    check(whole.said == cut.said, "other answers in other chunks", whole.said, cut.said)
-    with small_fragments():
-        fragments = _run(scenario, said, chunks)
-    _check_fragments(whole, fragments)
-    for program in (whole, fragments):
-        _check_said(program)
+        whole = _run(scenario, said, lambda stream: [stream])
+    _check_said(whole)
+    if zlib.crc32(said) % 3:
+        cut = _run(scenario, said, chunks)
+        check(repr(whole.events) == repr(cut.events), "other events in other chunks", whole.events, cut.events)
+        check(whole.said == cut.said, "other answers in other chunks", whole.said, cut.said)
+    else:
+        with small_fragments():
+            fragments = _run(scenario, said, chunks)
+        _check_fragments(whole, fragments)
+        _check_said(fragments)
 
 
 def _check_fragments(whole: Program, fragments: Program) -> None:

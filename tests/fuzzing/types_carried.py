@@ -83,7 +83,7 @@ Json = TypeAliasType("Json", "bool | int | float | str | list[Json] | dict[str, 
 
 TYPES: list[Any] = [
     *(Any, int, float, str, bytes, bytearray, bool, None, datetime, date, time, timedelta, Decimal, UUID),
-    *(Color, Right, Literal[1, "x", None], Job, Chain, Secret, Data, Part, Pair, Json, Cat | Dog, int | str | None),
+    *(Color, Right, Literal[1, "x"] | None, Job, Chain, Secret, Data, Part, Pair, Json, Cat | Dog, int | str | None),
     *(list[int], list[Any], tuple[int, ...], tuple[int, str], tuple[()], list[Job], list[list[float]], list[bytes]),
     *(set[int], set[float], set[Any], frozenset[Decimal], set[tuple[int, float]], set[frozenset[int]], set[Job]),
     *(dict[str, int], dict[int, str], dict[Any, Any], dict[Decimal, int], dict[datetime, int], dict[Job, Job]),

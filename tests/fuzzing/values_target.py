@@ -50,4 +50,3 @@ def _check_encoded_again(codec: Codec[Any], decoded: list[Any]) -> None:
     check(same(again, decoded), "other values when encoded and decoded again", decoded, again)
     head, payload = codec.encode_parts(decoded)
     check(same(codec.decode(head + payload), decoded), "other values when encoded in parts", decoded)
-
