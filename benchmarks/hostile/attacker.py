@@ -65,12 +65,12 @@ def _keep_busy(share: float, seconds: float) -> None:
                 rest -= len(other.recv(rest))
 
 
-async def main(case: Case, ports: list[int]) -> None:
+async def main(case: Case, tcp: int, tls: int, websocket: int) -> None:
     allow_files(case.peers)
     async for command, *arguments in commands():
         match command:
             case "attack":
-                await _attack(case, Target(*ports), float(arguments[0]))
+                await _attack(case, Target(tcp, tls, websocket), float(arguments[0]))
             case "busy":
                 _keep_busy(*map(float, arguments))
                 say()
@@ -80,4 +80,6 @@ async def main(case: Case, ports: list[int]) -> None:
 
 if __name__ == "__main__":
     logging.disable()
-    trio.run(main, CASES[sys.argv[1]], list(map(int, sys.argv[2:])))
+    name, *ports = sys.argv[1:]
+    tcp, tls, websocket = map(int, ports)
+    trio.run(main, CASES[name], tcp, tls, websocket)

@@ -45,7 +45,8 @@ NOISE = random.Random(1).randbytes(2**18)
 FRAGMENTED = 2000  # bytes of a value that is sent in fragments of one
 HEADS = b"\x81\x59" + FRAGMENTED.to_bytes(2, "big")
 UNANSWERED = 3300  # imports whose answers nobody reads; 65 KB or less
-FILLING = 2**14  # bytes of each value of those that fill windows
+FILLING = 60_000  # bytes of each value of those that fill windows
+LEAST_FILLING = 1000
 
 
 # Frames that bring nothing
@@ -144,11 +145,12 @@ class _Filled:
     size: int = 0
 
     def next(self, channel: int) -> bytes | None:
-        payload = b"\x81\x59" + FILLING.to_bytes(2, "big") + bytes(FILLING)
-        if self.values >= 64 or self.size + len(payload) > self.byte_limit:
+        room = min(FILLING, self.byte_limit - self.size)
+        if self.values >= 64 or room < LEAST_FILLING:
             return None
+        payload = b"\x81\x5a" + (room - 6).to_bytes(4, "big") + bytes(room - 6)
         self.values += 1
-        self.size += len(payload)
+        self.size += room
         return frame(DATA, channel, self.values - 1, False, payload)
 
 

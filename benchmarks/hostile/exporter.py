@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
+import importlib
 import logging
 import os
 import ssl
@@ -50,7 +52,7 @@ class Counted(logging.Handler):
 
 def _server_context() -> ssl.SSLContext:
     try:
-        import trustme
+        trustme: Any = importlib.import_module("trustme")
     except ModuleNotFoundError:
         raise UnableError("trustme is not installed") from None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -106,7 +108,7 @@ def _collect() -> None:
 
 async def _listen(exporter: Exporter, nursery: trio.Nursery, needs: str) -> dict[str, int]:
     async def port(serve: Any, **options: Any) -> int:
-        listeners: list[BoundListener] = await nursery.start(lambda **status: serve(0, **options, **status))
+        listeners: list[BoundListener] = await nursery.start(functools.partial(serve, 0, **options))
         return listeners[0].port
 
     ports = {"tcp": await port(exporter.serve_tcp), "tls": 0, "websocket": 0}

@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def lines(self) -> int:
-        return self.after["lines"] - self.before["lines"]
+        return int(self.after["lines"] - self.before["lines"])
 
     @property
     def most_lines(self) -> float:

@@ -25,6 +25,7 @@ HEADINGS = (
     "drops",
     "first s",
     "longest s",
+    "gone after",
     "log lines",
     "limits",
     "",
@@ -72,6 +73,7 @@ def _cells(outcome: Outcome) -> list[str]:
         f"{tally['drops']:,} of {tally['connections']:,}",
         "" if first is None else f"{first:.2f}",
         f"{tally['longest']:.2f}",
+        f"{outcome.settled:.1f}",
         f"{outcome.lines:,}",
         ", ".join(f"{name} {count:,}" for name, count in outcome.after["limits"].items()),
     ]
