@@ -1,5 +1,7 @@
 """What peers can have logged: so many lines a second, and the rest counted and told."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import logging
@@ -121,9 +123,9 @@ def test_a_mistake_has_one_traceback_however_often_it_is_made(caplog: pytest.Log
 def test_a_traceback_that_was_left_out_comes_later(caplog: pytest.LogCaptureFixture) -> None:
     log = BoundedLog(1)
     log.warning("a line")
-    for _ in range(2):
+    for divisor in (1, 1):
         try:
-            print([][0])
+            print([0][divisor])
         except IndexError:
             log.exception("a mistake")
         log._allowed = 1

@@ -1,5 +1,7 @@
 """WebSocket as a transport: between our two sides, with strange clients and servers, and with another library's."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import contextlib
