@@ -13,7 +13,19 @@ from raw_peer import Step
 
 from trionetchan import Limits
 
-__all__ = ["Answer", "Case", "Outcome", "broken", "cut_off", "fits", "ignored", "late", "reached", "refused", "suspended"]
+__all__ = [
+    "Answer",
+    "Case",
+    "Outcome",
+    "broken",
+    "cut_off",
+    "fits",
+    "ignored",
+    "late",
+    "reached",
+    "refused",
+    "suspended",
+]
 
 
 Kind = Literal["GOODBYE", "REJECT", "CLOSE"]
@@ -64,7 +76,7 @@ class Case:
     """How many lines the log has at most, where it is not one."""
     limit: str = ""
     """The counter in `statistics().limits` that goes up by one."""
-    limits: Limits = Limits()
+    limits: Limits = attrs.field(factory=Limits)
     dial: Callable[[Any], Awaitable[trio.abc.Stream]] | None = None
     """How it connects, if not in the usual way."""
     hello: bool = True
@@ -120,9 +132,7 @@ def refused(
     **more: object,
 ) -> Case:
     """R: a request is refused, or a channel closed."""
-    return _case(
-        {"hears": Answer(kind, code, says)}, more, number=number, does=does, steps=steps, outcome=Outcome.R
-    )
+    return _case({"hears": Answer(kind, code, says)}, more, number=number, does=does, steps=steps, outcome=Outcome.R)
 
 
 def ignored(number: str, does: str, *steps: Step, **more: object) -> Case:

@@ -9,28 +9,18 @@ from pathlib import Path
 
 import pytest
 import trio
+from all_cases import CASES, numbers_of
 from cases import Case, Outcome, fits
-from channel_cases import CHANNEL_CASES
-from flood_cases import FLOOD_CASES
-from frame_cases import FRAME_CASES
-from hello_cases import HELLO_CASES
 from raw_peer import BEGINS, KINDS, Fields, RawPeer, goodbye, hello, play
-from resume_cases import RESUME_CASES
 from second_frames import HELLO, RESUMED
 from server import Server, bounded_memory, jobs_given_back, log_lines, serving
 from steps import again, resumes, waits
 from support import until
-from tls_cases import TLS_CASES
-from value_cases import VALUE_CASES
 
 from trionetchan._errors import Code
 
 pytestmark = pytest.mark.promise(43)
 
-CASES: list[Case] = [
-    *(HELLO_CASES + FRAME_CASES + VALUE_CASES + CHANNEL_CASES),
-    *(FLOOD_CASES + TLS_CASES + RESUME_CASES),
-]
 FAULTS = range(1, 76)
 
 
@@ -127,4 +117,4 @@ async def test_wire_case(
 def test_each_fault_has_a_case_and_each_number_is_there_once() -> None:
     numbers = [case.number for case in CASES]
     assert len({*numbers}) == len(numbers) >= 120
-    assert {int("".join(filter(str.isdigit, number))) for number in numbers} == {*FAULTS}
+    assert numbers_of(CASES) == {*FAULTS}
