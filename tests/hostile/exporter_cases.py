@@ -10,6 +10,7 @@ import trio
 from frame_cases import claims
 from raw_peer import (
     NONCE,
+    Act,
     RawPeer,
     Step,
     accept,
@@ -196,7 +197,7 @@ async def keeps_the_secret(peer: RawPeer) -> None:
     peer.notes |= {"session": said["session"], "secret": said["secret"]}
 
 
-def accepts_again(parameters: Parameters = KEEPS) -> Step:
+def accepts_again(parameters: Parameters = KEEPS) -> Act:
     """Breaks its connection, and serves the importer's next one."""
 
     async def step(peer: RawPeer) -> None:
@@ -216,7 +217,7 @@ def proves(
     announced: int | None = None,
     purpose: bytes = b"exporter",
     right: bool = True,
-) -> Step:
+) -> Act:
     """Waits for RESUME, and answers it."""
 
     async def step(peer: RawPeer) -> None:
@@ -232,7 +233,7 @@ def proves(
     return step
 
 
-def says_always(*said: bytes) -> Step:
+def says_always(*said: bytes) -> Act:
     """Says so on each connection, as often as the importer comes."""
 
     async def step(peer: RawPeer) -> None:
@@ -782,7 +783,7 @@ RESUMES: list[ExporterCase] = [
         "e67c",
         "goes on with a session, and keeps none any more",
         raises=SessionLostError,
-        says="the exporter has lost this session: expected the exporter that has this session, got one that resumes none",
+        says="the exporter has lost this session: expected …, got one that resumes none",
         first=(*BOUND, accepts_again(Parameters(settle=1)), hears(GOODBYE)),
     ),
     resumed(

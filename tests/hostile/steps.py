@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import trio
-from raw_peer import ID, NONCE, RESUMES, SECRET, RawPeer, Step, body, goodbye, hello, ping, proof
+from raw_peer import ID, NONCE, RESUMES, SECRET, Act, RawPeer, body, goodbye, hello, ping, proof
 from second_frames import ACCEPT, HELLO, MAGIC, PONG, POSITION, RESUME, Parameters
 from second_session import frame
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-def hears(*kinds: int) -> Step:
+def hears(*kinds: int) -> Act:
     """Waits until a frame of each of these kinds has come, in this order."""
 
     async def step(peer: RawPeer) -> None:
@@ -66,7 +66,7 @@ async def waits(peer: RawPeer) -> None:
         pass
 
 
-def dribbles(data: bytes, pause: float = 0.01) -> Step:
+def dribbles(data: bytes, pause: float = 0.01) -> Act:
     """Writes byte by byte, with so many seconds between, for as long as somebody reads."""
 
     async def step(peer: RawPeer) -> None:
@@ -80,7 +80,7 @@ def dribbles(data: bytes, pause: float = 0.01) -> Step:
     return step
 
 
-def writes_until_refused(chunk: bytes) -> Step:
+def writes_until_refused(chunk: bytes) -> Act:
     """Writes the same bytes again and again, and reads nothing, until the connection breaks."""
 
     async def step(peer: RawPeer) -> None:
@@ -96,7 +96,7 @@ def writes_until_refused(chunk: bytes) -> Step:
 # Several streams
 
 
-def again(parameters: Parameters | None = None, *, keeps: bool = False) -> Step:
+def again(parameters: Parameters | None = None, *, keeps: bool = False) -> Act:
     """Opens another stream, and says hello there; the first one breaks, unless it `keeps` it."""
 
     async def step(peer: RawPeer) -> None:
@@ -109,7 +109,7 @@ def again(parameters: Parameters | None = None, *, keeps: bool = False) -> Step:
     return step
 
 
-def begins_anew(parameters: Parameters) -> Step:
+def begins_anew(parameters: Parameters) -> Act:
     """The same, with the first stream kept."""
     return again(parameters, keeps=True)
 
@@ -124,7 +124,7 @@ def resumes(
     announced: int | None = None,
     purpose: bytes = b"importer",
     of: Callable[[RawPeer], bytes] | None = None,
-) -> Step:
+) -> Act:
     """Says RESUME and POSITIONs. `of`: where it takes the proof from, if it does not make it."""
     has = positions or {}
 
@@ -141,7 +141,7 @@ async def goes_back(peer: RawPeer) -> None:
     peer.go_back()
 
 
-def has_received(**positions: int) -> Step:
+def has_received(**positions: int) -> Act:
     """Says, when it resumes in the end, that it has had so many values on the channels `c0`, `c1` …"""
 
     async def step(peer: RawPeer) -> None:
@@ -157,7 +157,7 @@ async def waits_for_suspension(peer: RawPeer) -> None:
         await trio.sleep(0.001)
 
 
-def hangs_up(name: str) -> Step:
+def hangs_up(name: str) -> Act:
     """Not the peer does: the exporter's program hangs up a channel meanwhile."""
 
     async def step(peer: RawPeer) -> None:
@@ -191,7 +191,7 @@ def frame_of(*items: bytes) -> bytes:
 # The exporter's machine
 
 
-def floods_connections(count: int) -> Step:
+def floods_connections(count: int) -> Act:
     """Opens so many connections more, and says nothing on them. Goes on with the last one that was opened."""
 
     async def step(peer: RawPeer) -> None:
@@ -201,7 +201,7 @@ def floods_connections(count: int) -> Step:
     return step
 
 
-def connects_and_goes(count: int, data: bytes = b"x") -> Step:
+def connects_and_goes(count: int, data: bytes = b"x") -> Act:
     """Opens so many connections more, one after the other, and writes these bytes on each."""
 
     async def step(peer: RawPeer) -> None:
@@ -237,7 +237,7 @@ async def fills_descriptors(peer: RawPeer) -> None:
     await peer.hear(HELLO)
 
 
-def hears_accept(window: int) -> Step:
+def hears_accept(window: int) -> Act:
     """Hears that its import is accepted, with this window."""
 
     async def step(peer: RawPeer) -> None:

@@ -31,6 +31,7 @@ def said(heard: Sequence[tuple[int, Fields]]) -> list[str]:
         if KINDS[kind] in ("GOODBYE", "REJECT", "CLOSE"):
             code, message = fields[-2:]
             assert isinstance(code, int)
+            assert isinstance(message, str)
             found.append(f"{KINDS[kind]} ({Code(code).name}) {message}".strip())
     return found
 

@@ -36,7 +36,8 @@ async def without_tls(server: Server) -> trio.abc.Stream:
 
 def below(peer: RawPeer) -> trio.abc.Stream:
     stream: Any = peer.stream
-    return stream.transport_stream
+    below: trio.abc.Stream = stream.transport_stream
+    return below
 
 
 async def truncates(peer: RawPeer) -> None:

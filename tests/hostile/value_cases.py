@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cases import Case, ignored, refused
 from frame_cases import claims
-from raw_peer import body, import_
+from raw_peer import Step, body, import_
 from second_frames import ACCEPT, CLOSE, DATA
 from second_session import encode, frame, head
 from steps import hears, nested
@@ -16,7 +16,7 @@ MIB = 2**20
 REFUSED = "a value of an importer was refused: "
 
 
-def sends(payload: bytes, name: str = "anything") -> tuple[bytes, object, bytes]:
+def sends(payload: bytes, name: str = "anything") -> tuple[bytes, Step, bytes]:
     return import_(0, name, receives=False, schema=ANY), hears(ACCEPT), frame(DATA, 0, 0, False, payload)
 
 
