@@ -177,7 +177,6 @@ CHANNELS: list[Case] = [
         *(import_(number, "nothing") for number in range(12)),
         limit="max_refusals",
         says="…",
-        waiting="a limit of refusals",
     ),
     ignored(
         "38c",
@@ -326,7 +325,6 @@ CHANNELS: list[Case] = [
         code="LIMIT",
         says="empty: …",
         limits=Limits(max_imports_per_name=2),
-        waiting="a limit of imports of a name",
     ),
     ignored(
         "44a",
@@ -341,7 +339,6 @@ CHANNELS: list[Case] = [
         limit="max_useless_frames",
         says="…",
         limits=Limits(max_useless_frames=1000),
-        waiting="a budget of useless frames",
     ),
     reached(
         "45a",
@@ -349,7 +346,6 @@ CHANNELS: list[Case] = [
         *(import_(number, "ints", receives=False) + data(number, 0, "x") for number in range(12)),
         limit="max_refusals",
         says="…",
-        waiting="a limit of refusals",
     ),
     unnamed("46a", "asks for a name of no bytes", b"", "''"),
     unnamed("46b", "asks for a name of 256 bytes", b"x" * 256, f"'{'x' * 40}…'", b"\x79\x01\x00"),

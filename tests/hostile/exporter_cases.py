@@ -160,19 +160,10 @@ def of_values(number: str, does: str, payload: bytes, *, says: str = "x: …", *
     return bound(number, does, frame(DATA, 0, 0, False, payload), raises=RemoteValueError, says=says, **more)
 
 
-def resumed(
-    number: str, does: str, *steps: Step, says: str, first: Sequence[Step] = (hears(IMPORT), accept(0)), **more: Any
-) -> ExporterCase:
-    """Of a session that can be resumed, whose first connection breaks when the channel is bound."""
-    return case(
-        number,
-        does,
-        *first,
-        ends,
-        says=says,
-        hello=KEEPS,
-        **{"limits": Limits(resume_timeout=1, handshake_timeout=0.2), **more},
-    )
+def resumed(number: str, does: str, *steps: Step, says: str, **more: Any) -> ExporterCase:
+    """Of a session that can be resumed, and whose first connection breaks."""
+    options: dict[str, Any] = {"limits": Limits(resume_timeout=1, handshake_timeout=0.2), **more}
+    return case(number, does, *steps, says=says, hello=KEEPS, **options)
 
 
 KEEPS = Parameters(settle=1, resume=30_000, nonce=NONCE)
@@ -770,85 +761,116 @@ RESUMES: list[ExporterCase] = [
     resumed(
         "e67a",
         "goes on with a session, with a wrong proof",
+        *BOUND,
+        accepts_again(),
+        proves(right=False),
         says="expected the exporter that has this session, got one that cannot prove it",
-        first=(*BOUND, accepts_again(), proves(right=False)),
     ),
     resumed(
         "e67b",
         "goes on with a session, with the importer's proof",
+        *BOUND,
+        accepts_again(),
+        proves(purpose=b"importer"),
         says="expected the exporter that has this session, got one that cannot prove it",
-        first=(*BOUND, accepts_again(), proves(purpose=b"importer")),
     ),
     resumed(
         "e67c",
         "goes on with a session, and keeps none any more",
+        *BOUND,
+        accepts_again(Parameters(settle=1)),
+        hears(GOODBYE),
         raises=SessionLostError,
         says="the exporter has lost this session: expected …, got one that resumes none",
-        first=(*BOUND, accepts_again(Parameters(settle=1)), hears(GOODBYE)),
     ),
     resumed(
         "e67d",
         "sends values before it has proved that it has the session",
+        *BOUND,
+        accepts_again(),
+        data(0, 0, 1),
         says="expected no DATA now",
-        first=(*BOUND, accepts_again(), data(0, 0, 1)),
     ),
     resumed(
         "e71g",
         "has seen more control frames than were written",
+        *BOUND,
+        accepts_again(),
+        proves(seen=9),
         says="expected from 0 to 1 control frames seen, got 9",
-        first=(*BOUND, accepts_again(), proves(seen=9)),
     ),
     resumed(
         "e71h",
         "has received values where it sends",
+        *BOUND,
+        accepts_again(),
+        proves(positions=[(0, 1)]),
         says="expected no values received on channel 0, which sends none, got 1",
-        first=(*BOUND, accepts_again(), proves(positions=[(0, 1)])),
     ),
     resumed(
         "e71i",
         "has received values of a channel that nobody has asked for",
+        *BOUND,
+        accepts_again(),
+        proves(positions=[(5, 0)]),
         says="expected no values received on channel 5, which sends none, got 0",
-        first=(*BOUND, accepts_again(), proves(positions=[(5, 0)])),
     ),
     resumed(
         "e71j",
         "has received more values than were sent",
+        *BOUND,
+        accepts_again(),
+        proves(positions=[(0, 99)]),
         says="expected a position from 0 to …, where a batch ends, on channel 0, got 99",
         program=sends,
-        first=(*BOUND, accepts_again(), proves(positions=[(0, 99)])),
     ),
     resumed(
         "e71k",
         "says RESUMED twice",
+        *BOUND,
+        accepts_again(),
+        proves(),
+        frame(RESUMED, bytes(32), 0, 0),
         says="expected no RESUMED now",
-        first=(*BOUND, accepts_again(), proves(), frame(RESUMED, bytes(32), 0, 0)),
     ),
     resumed(
         "e71l",
         "announces a position that never comes",
+        *BOUND,
+        accepts_again(),
+        proves(announced=1),
+        data(0, 0, 1),
         says="expected no DATA now",
-        first=(*BOUND, accepts_again(), proves(announced=1), data(0, 0, 1)),
     ),
     resumed(
         "e53b",
         "sends values again that have come",
+        hears(IMPORT),
+        accept(0),
+        data(0, 0, 7),
+        hears(ACK),
+        accepts_again(),
+        proves(),
+        data(0, 0, 7),
         says="expected the value number 1, got number 0",
         gets=[7],
-        first=(hears(IMPORT), accept(0), data(0, 0, 7), hears(ACK), accepts_again(), proves(), data(0, 0, 7)),
     ),
     resumed(
         "e72a",
         "has lost the session when it is resumed",
+        *BOUND,
+        accepts_again(),
+        goodbye(SESSION_LOST, "gone"),
         raises=SessionLostError,
         says="the exporter has lost this session: gone",
-        first=(*BOUND, accepts_again(), goodbye(SESSION_LOST, "gone")),
     ),
     resumed(
         "e72b",
         "is silent when a session is resumed",
+        *BOUND,
+        accepts_again(),
         raises=SessionLostError,
         says="expected the connection to be resumed within 0.3 s, got: …",
-        first=(*BOUND, accepts_again()),
         limits=Limits(resume_timeout=0.3, handshake_timeout=0.1),
     ),
     case(

@@ -34,7 +34,6 @@ FLOOD_CASES: list[Case] = [
         limit="max_useless_frames",
         says="…",
         limits=Limits(max_useless_frames=1000),
-        waiting="a budget of useless frames",
     ),
     ignored("56c", "answers 1,000 pings that nobody has sent", frame(9, 7) * 1000),
     broken(
@@ -108,6 +107,5 @@ FLOOD_CASES: list[Case] = [
         log="…",
         lines=4,
         limits=Limits(max_log_lines=3),
-        waiting="a limit of log lines",
     ),
 ]

@@ -114,7 +114,6 @@ FRAME_CASES: list[Case] = [
         says="…",
         limit="frame_timeout",
         limits=Limits(frame_timeout=0.2),
-        waiting="a deadline of frames",
     ),
     reached(
         "15b",
@@ -123,7 +122,6 @@ FRAME_CASES: list[Case] = [
         says="…",
         limit="frame_timeout",
         limits=Limits(frame_timeout=0.2),
-        waiting="a deadline of frames",
     ),
     # What is in a frame
     broken("16a", "sends a frame of kind 16", frame(16), says="expected a frame of a known kind, got kind 16"),
@@ -196,7 +194,6 @@ FRAME_CASES: list[Case] = [
         says="…",
         limit="max_useless_frames",
         limits=Limits(max_useless_frames=1000),
-        waiting="a budget of useless frames",
     ),
     broken(
         "19b",
@@ -215,7 +212,6 @@ FRAME_CASES: list[Case] = [
         says="…",
         limit="value_timeout",
         limits=Limits(value_timeout=0.2),
-        waiting="a deadline of values",
     ),
     broken(
         "19d",

@@ -153,7 +153,6 @@ HELLO_CASES: list[Case] = [
         limit="max_connections",
         limits=FEW,
         hello=False,
-        waiting="a limit of connections",
     ),
     reached(
         "8b",
@@ -163,7 +162,6 @@ HELLO_CASES: list[Case] = [
         limit="max_connections_per_address",
         limits=FEW_OF_AN_ADDRESS,
         hello=False,
-        waiting="a limit of connections of one address",
     ),
     ignored(
         "9a",

@@ -34,22 +34,15 @@ JOBS = (import_(0, "jobs"), hears(DATA))
 
 def not_here(number: str, does: str, *steps: Any, back: int = 1, **more: Any) -> Case:
     """The resume is refused, and the session that there is goes on where it was: so many streams further."""
-    return refused(
-        number,
-        does,
-        *steps,
-        hears(GOODBYE),
-        *[goes_back] * back,
-        kind="GOODBYE",
-        code="SESSION_LOST",
-        says=LOST,
-        **{"resumable": True, **more},
-    )
+    options: dict[str, Any] = {"resumable": True, **more}
+    steps = (*steps, hears(GOODBYE), *[goes_back] * back)
+    return refused(number, does, *steps, kind="GOODBYE", code="SESSION_LOST", says=LOST, **options)
 
 
 def wrong(number: str, does: str, *steps: Any, says: str, **more: Any) -> Case:
     """The resume is proved, and says what cannot be."""
-    return broken(number, does, *steps, says=says, **{"resumable": True, **more})
+    options: dict[str, Any] = {"resumable": True, **more}
+    return broken(number, does, *steps, says=says, **options)
 
 
 async def in_epoch_1(peer: RawPeer) -> None:
@@ -310,7 +303,6 @@ RESUME_CASES: list[Case] = [
         limit="max_suspended",
         limits=Limits(max_suspended=2),
         hello=False,
-        waiting="a limit of suspended sessions",
     ),
     reached(
         "75b",
@@ -320,6 +312,5 @@ RESUME_CASES: list[Case] = [
         limit="max_suspended_per_address",
         limits=Limits(max_suspended_per_address=2),
         hello=False,
-        waiting="a limit of suspended sessions of one address",
     ),
 ]
