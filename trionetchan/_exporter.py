@@ -250,7 +250,7 @@ class Exporter(Endpoint):
 
     def _on_import(self, peer: Peer, request: ImportRequested) -> None:
         """An importer asks to bind a name."""
-        refusal = self._refusal(request)
+        refusal = self._refusal(peer, request)
         if refusal is not None:
             peer.reject(request, *refusal)
             return
@@ -265,7 +265,7 @@ class Exporter(Endpoint):
             channel.attach(link)
             link.attach(channel, unbuffered=channel.unbuffered)
 
-    def _refusal(self, request: ImportRequested) -> tuple[Code, str] | None:
+    def _refusal(self, peer: Peer, request: ImportRequested) -> tuple[Code, str] | None:
         """Why an import is refused, if it is."""
         name = request.name
         channel = self._registry.get(name)
@@ -280,7 +280,8 @@ class Exporter(Endpoint):
             return Code.WRONG_DIRECTION, f"{name}: expected the two sides in opposite directions, got both that {way}"
         own = channel.codec.schema
         types = (own, request.schema) if sends else (request.schema, own)
-        where, _work = self._comparisons.compare(*types)
+        where, work = self._comparisons.compare(*types)
+        peer.session.costs.compare(work)
         if where is not None:
             told = where.told_to_receiver() if sends else where.told_to_sender()
             return Code.TYPE_MISMATCH, f"{name}: {told}"

@@ -91,10 +91,10 @@ class Limits:
     max_connections_per_address: int = attrs.field(default=1024, validator=_whole(1, 2**31))
     """The same, of those that come from one IP address."""
 
-    max_suspended: int = attrs.field(default=1024, validator=_whole(0, 2**31))
+    max_suspended: int = attrs.field(default=4096, validator=_whole(0, 2**31))
     """How many sessions may wait at a time to be resumed; at one more, the oldest of them ends."""
 
-    max_suspended_per_address: int = attrs.field(default=256, validator=_whole(0, 2**31))
+    max_suspended_per_address: int = attrs.field(default=1024, validator=_whole(0, 2**31))
     """The same, of those that came from one IP address."""
 
     max_log_lines: int = attrs.field(default=10, validator=_whole(1, 2**31))

@@ -172,7 +172,7 @@ class TLSTransport(Transport):
         # Trio's would begin the handshake, or wait for its end, to say goodbye then.
         try:
             self._tls.getpeercert(binary_form=True)
-        except trio.NeedHandshakeError:
+        except (trio.NeedHandshakeError, ValueError):  # not begun, or not come to its end
             await trio.aclose_forcefully(self._tls)
         else:
             await super().aclose()

@@ -127,7 +127,8 @@ class _OneTask:
 class WebSocketStream(trio.abc.HalfCloseableStream):
     """The stream over a WebSocket whose handshake is done. `answer_pings` runs beside it.
 
-    `send_eof` closes more than our direction: the peer answers with its own close frame, and sends nothing more.
+    `send_eof` closes more than our direction: the peer answers with its own close frame, and sends nothing more. It has
+    many attributes because reading, writing, answering pings and closing share one protocol object.
     """
 
     def __init__(self, stream: trio.abc.Stream, side: ConnectionType, first: bytes, limits: Limits) -> None:
