@@ -75,7 +75,9 @@ class Case:
     lines: int = 1
     """How many lines the log has at most, where it is not one."""
     limit: str = ""
-    """The counter in `statistics().limits` that goes up by one."""
+    """The counter in `statistics().limits` that goes up."""
+    times: int = 1
+    """By how much."""
     limits: Limits = attrs.field(factory=Limits)
     dial: Callable[[Any], Awaitable[trio.abc.Stream]] | None = None
     """How it connects, if not in the usual way."""

@@ -316,6 +316,7 @@ CHANNELS: list[Case] = [
         code="LIMIT",
         says="anything: expected at most 3 channels at a time, got one more",
         limits=Limits(max_channels=3),
+        limit="max_channels",
     ),
     refused(
         "43b",
@@ -325,6 +326,7 @@ CHANNELS: list[Case] = [
         code="LIMIT",
         says="empty: …",
         limits=Limits(max_imports_per_name=2),
+        limit="max_imports_per_name",
     ),
     ignored(
         "44a",
@@ -346,6 +348,8 @@ CHANNELS: list[Case] = [
         *(import_(number, "ints", receives=False) + data(number, 0, "x") for number in range(12)),
         limit="max_refusals",
         says="…",
+        log="…",
+        lines=12,
     ),
     unnamed("46a", "asks for a name of no bytes", b"", "''"),
     unnamed("46b", "asks for a name of 256 bytes", b"x" * 256, f"'{'x' * 40}…'", b"\x79\x01\x00"),

@@ -721,12 +721,19 @@ GOODBYES: list[ExporterCase] = [
     ),
     bound(
         "e56a",
-        "pings 5,000 times, and answers pings that nobody has sent",
-        ping() * 5000,
-        frame(9, 5) * 5000,
+        "pings 1,000 times, and answers pings that nobody has sent",
+        ping() * 1000,
+        frame(9, 5) * 1000,
         *DONE,
         raises=None,
         gets=[7],
+    ),
+    bound(
+        "e56b",
+        "pings without end",
+        ping() * 20_000,
+        raises=LimitError,
+        says="expected at most 5000 frames within 10 s that bring nothing …",
     ),
 ]
 RESUMES: list[ExporterCase] = [

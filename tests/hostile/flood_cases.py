@@ -69,9 +69,10 @@ FLOOD_CASES: list[Case] = [
         "58a",
         "asks 2,000 times for a channel with a large type, and reads no answer",
         *(import_(number, "described", schema=ANY) for number in range(2000)),
-        says="expected a peer that reads, got none for … s",
+        says="expected a peer that reads, got … bytes that wait for it",
         limits=PATIENT,
         memory=4 * MIB,
+        limit="max_answer_bytes",
         resumable=False,
     ),
     suspended(

@@ -213,28 +213,40 @@ def connects_and_goes(count: int, data: bytes = b"x") -> Act:
     return step
 
 
-async def fills_descriptors(peer: RawPeer) -> None:
-    """Connects while the exporter's process has no file descriptor left; they are given back some time later."""
-    files: list[int] = []
-    address = peer.address
-    await peer.say(MAGIC, goodbye())
-    await peer.hear_all()
-    client = trio.socket.socket()  # it has its own descriptor already
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 5, limits[1]))
-        with suppress(OSError):
-            while True:
-                files.append(os.dup(client.fileno()))
-        await client.connect(address)
-        await trio.sleep(0.05)  # in which the exporter tries to accept it
-    finally:
-        for file in files:
-            os.close(file)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    peer.go_on_with(trio.SocketStream(client))
-    await peer.say(hello())
-    await peer.hear(HELLO)
+def fills_descriptors(free: int) -> Act:
+    """Connects while the exporter's process has so many free file descriptors; some time later it has enough again."""
+
+    async def step(peer: RawPeer) -> None:
+        files: list[int] = []
+        address = peer.address
+        await peer.say(MAGIC, goodbye())
+        await peer.hear_all()
+        await peer.end()
+        while peer.exporter.statistics().connections > 1:  # noqa: ASYNC110
+            await trio.sleep(0.001)
+        client = trio.socket.socket()  # it has its own descriptor already
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 10, limits[1]))
+            with suppress(OSError):
+                while True:
+                    files.append(os.dup(client.fileno()))
+            for _ in range(free):
+                os.close(files.pop())
+            await client.connect(address)
+            if not free:
+                await client.send(hello())
+            await trio.sleep(0.05)  # in which the exporter tries to accept it
+        finally:
+            for file in files:
+                os.close(file)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        peer.go_on_with(trio.SocketStream(client))
+        if free:
+            await peer.say(hello())
+        await peer.hear(HELLO)
+
+    return step
 
 
 def hears_accept(window: int) -> Act:

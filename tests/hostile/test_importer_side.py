@@ -111,7 +111,7 @@ async def test_wire_case(
         lines = log_lines(caplog)
         assert bool(case.log) <= len(lines) <= (case.lines if case.log else 0), lines
         assert all(fits(case.log, line) for line in lines), lines
-        assert server.exporter.statistics().limits == ({case.limit: 1} if case.limit else {})
+        assert server.exporter.statistics().limits == ({case.limit: case.times} if case.limit else {})
         assert sorted(await jobs_given_back(server)) == [*range(case.acknowledged, 10)]
 
 
