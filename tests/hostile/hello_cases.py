@@ -174,17 +174,9 @@ HELLO_CASES: list[Case] = [
     ignored(
         "9a",
         "connects when the process has no file descriptor left, and is served when it has one again",
-        fills_descriptors(0),
+        fills_descriptors,
         hello=False,
         log="cannot accept importers for now: …expected a free file descriptor for one more connection, got none…",
-    ),
-    ignored(
-        "9b",
-        "takes the last file descriptor that the process has, and is served",
-        fills_descriptors(1),
-        hello=False,
-        log="cannot accept importers for now: …expected a free file descriptor for one more connection, got none…",
-        waiting="it is dropped at once: the next accept finds no descriptor, though nobody waits for one",
     ),
     parameter(
         "10a", "reads frames of 0 bytes", "frame", b"\x00", "expected a parameter 'frame' of at least 65536, got 0"

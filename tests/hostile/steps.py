@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 
 import trio
 from raw_peer import ID, NONCE, RESUMES, SECRET, Act, RawPeer, body, goodbye, hello, ping, proof
@@ -14,7 +15,6 @@ from second_session import frame
 
 __all__ = [
     "again",
-    "begins_anew",
     "dribbles",
     "ends",
     "fills_descriptors",
@@ -28,7 +28,6 @@ __all__ = [
     "resets",
     "resumes",
     "waits",
-    "writes_until_refused",
 ]
 
 
@@ -80,19 +79,6 @@ def dribbles(data: bytes, pause: float = 0.01) -> Act:
     return step
 
 
-def writes_until_refused(chunk: bytes) -> Act:
-    """Writes the same bytes again and again, and reads nothing, until the connection breaks."""
-
-    async def step(peer: RawPeer) -> None:
-        try:
-            while True:
-                await peer.stream.send_all(chunk)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-
-    return step
-
-
 # Several streams
 
 
@@ -107,11 +93,6 @@ def again(parameters: Parameters | None = None, *, keeps: bool = False) -> Act:
         await peer.hear(HELLO)
 
     return step
-
-
-def begins_anew(parameters: Parameters) -> Act:
-    """The same, with the first stream kept."""
-    return again(parameters, keeps=True)
 
 
 def resumes(
@@ -213,40 +194,55 @@ def connects_and_goes(count: int, data: bytes = b"x") -> Act:
     return step
 
 
-def fills_descriptors(free: int) -> Act:
-    """Connects while the exporter's process has so many free file descriptors; some time later it has enough again."""
+class Records(logging.Handler):
+    """Keeps what is logged."""
 
-    async def step(peer: RawPeer) -> None:
-        files: list[int] = []
-        address = peer.address
-        await peer.say(MAGIC, goodbye())
-        await peer.hear_all()
-        await peer.end()
-        while peer.exporter.statistics().connections > 1:  # noqa: ASYNC110
-            await trio.sleep(0.001)
-        client = trio.socket.socket()  # it has its own descriptor already
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 10, limits[1]))
-            with suppress(OSError):
-                while True:
-                    files.append(os.dup(client.fileno()))
-            for _ in range(free):
-                os.close(files.pop())
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+async def fills_descriptors(peer: RawPeer) -> None:
+    """Connects while the exporter's process has no file descriptor left; when it has noticed, it has some again."""
+    address = peer.address
+    await peer.say(MAGIC, goodbye())
+    await peer.hear_all()
+    await peer.end()
+    while peer.exporter.statistics().connections > 1:  # noqa: ASYNC110
+        await trio.sleep(0.001)
+    client = trio.socket.socket()  # it has its own descriptor already
+    noticed = Records()
+    logging.getLogger("trionetchan").addHandler(noticed)
+    try:
+        with no_descriptors(client.fileno() + 10):
             await client.connect(address)
-            if not free:
-                await client.send(hello())
-            await trio.sleep(0.05)  # in which the exporter tries to accept it
-        finally:
-            for file in files:
-                os.close(file)
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        peer.go_on_with(trio.SocketStream(client))
-        if free:
-            await peer.say(hello())
-        await peer.hear(HELLO)
+            await client.send(hello())
+            while not noticed.records:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+    finally:
+        logging.getLogger("trionetchan").removeHandler(noticed)
+    peer.go_on_with(trio.SocketStream(client))
+    await peer.hear(HELLO)
 
-    return step
+
+@contextmanager
+def no_descriptors(highest: int) -> Generator[None]:
+    """This process has none left."""
+    files: list[int] = []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                files.append(os.dup(0))
+        yield
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def hears_accept(window: int) -> Act:
