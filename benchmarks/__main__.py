@@ -14,6 +14,11 @@ import rich.progress
 import trio
 
 from .cases import CASES, SWEEPS
+from .hostile.cases import CASES as ATTACKS
+from .hostile.outcome import Outcome
+from .hostile.report import list_cases as list_attacks
+from .hostile.report import report as report_attacks
+from .hostile.runner import run as attack
 from .peers import PEERS
 from .report import list_cases, report
 from .results import Results, Surroundings
@@ -26,6 +31,7 @@ PAIRS = 5
 app = cyclopts.App(name="python -m benchmarks", help_format="plaintext", result_action="return_value")
 # A file or a pipe has no width: the tables are not to be folded there.
 output = rich.console.Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+wide_output = rich.console.Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 230)
 errors = rich.console.Console(highlight=False, markup=False, stderr=True)
 AtLeastOne = cyclopts.Parameter(validator=cyclopts.validators.Number(gte=1))
 
@@ -96,6 +102,48 @@ def benchmark(
     if pictures:
         _draw(results, pictures)
     return 0
+
+
+@app.command
+def hostile(
+    *cases: str,
+    seconds: float = 30,
+    traced: bool = False,
+    list_: Annotated[bool, cyclopts.Parameter(name="--list")] = False,
+) -> int:
+    """Attack an exporter, and measure what a healthy importer keeps. Exit status 1 when a bar is missed.
+
+    Parameters
+    ----------
+    cases
+        Names of attacks, or patterns of them such as "tls-*"; all unless given.
+    seconds
+        How long each attack lasts.
+    traced
+        Measure the memory of Python's objects instead of the process's; the rates mean nothing then.
+    list_
+        List the attacks.
+    """
+    if list_:
+        list_attacks(output)
+        return 0
+    chosen = [name for name in ATTACKS if not cases or any(fnmatch.fnmatchcase(name, case) for case in cases)]
+    for case in cases:
+        if not fnmatch.filter(ATTACKS, case):
+            errors.print(f"benchmarks: no attack {case!r}; --list shows them")
+            return 1
+    outcomes: dict[str, Outcome] = {}
+    skipped: dict[str, str] = {}
+    try:
+        for name in chosen:
+            errors.print(f"{name} …")
+            try:
+                outcomes[name] = trio.run(attack, ATTACKS[name], seconds, traced)
+            except MeasurementError as error:
+                skipped[name] = str(error)
+    except KeyboardInterrupt:
+        errors.print("broken off; what was measured until then:")
+    return 0 if report_attacks(wide_output, outcomes, skipped) and not skipped else 1
 
 
 def _plan(names: tuple[str, ...], peers: tuple[str, ...], *, sweeps: bool, pairs: int, quick: bool) -> Plan:

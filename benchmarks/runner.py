@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, cast
 
 import attrs
 import cattrs
 import trio
 
 from .cases import Case, Measured, Run, Sweep
+from .children import ROOT, Child, MeasurementError, child
 from .measure import Sample
 from .peers import PEERS
 from .results import CaseResult, Results, SweepResult
 
 __all__ = ["ROOT", "MeasurementError", "Plan", "measure", "run"]
 
-ROOT = Path(__file__).parents[1]
 TIMEOUT = 180  # seconds that one measurement may take
 DIVISOR = 20  # by which a quick run has fewer values
-
-
-class MeasurementError(Exception):
-    """A measurement could not be made; the message says why."""
 
 
 @attrs.frozen
@@ -106,71 +97,22 @@ async def measure(run: Run, root: Path = ROOT) -> Measured:
         with trio.fail_after(TIMEOUT):
             if peer.processes == 1:
                 async with _process("alone", run, root) as alone:
-                    return Measured(await alone.sample())
+                    return Measured(await _sample(alone))
             # Both are started at once: the client imports what it needs while the server does.
             async with _process("serve", run, root) as server, _process("connect", run, root) as client:
                 port = (await server.answer())["port"]
                 await client.tell(str(port))
-                measured = await client.sample()
+                measured = await _sample(client)
                 await server.tell("done")
-                return Measured(measured, await server.sample())
+                return Measured(measured, await _sample(server))
     except trio.TooSlowError:
         raise MeasurementError(f"{run.peer} was not done in {TIMEOUT} s") from None
 
 
-class _Process:
-    """A measuring process. It answers in lines of JSON."""
-
-    def __init__(self, process: trio.Process, errors: Any) -> None:
-        self._process = process
-        self._errors = errors
-        self._text = b""
-
-    async def tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(trio.BrokenResourceError):  # it has ended: its answer says so
-            await self._process.stdin.send_all(line.encode() + b"\n")
-
-    async def answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        while b"\n" not in self._text:
-            chunk = await self._process.stdout.receive_some()
-            if not chunk:
-                raise MeasurementError(f"a measuring process failed: {await self._last_words()}")
-            self._text += chunk
-        line, _, self._text = self._text.partition(b"\n")
-        answer = cast("dict[str, Any]", json.loads(line))
-        if "unable" in answer:
-            raise MeasurementError(answer["unable"])
-        return answer
-
-    async def sample(self) -> Sample:
-        return cattrs.structure(await self.answer(), Sample)
-
-    async def _last_words(self) -> str:
-        await self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit status {self._process.returncode}"
-
-
-@contextlib.asynccontextmanager
-async def _process(role: str, run: Run, root: Path) -> AsyncGenerator[_Process]:
-    """Starts a measuring process. It may end by itself when the block is left normally; else it is killed."""
+def _process(role: str, run: Run, root: Path) -> AbstractAsyncContextManager[Child]:
     module = f"{__package__}.peers.{PEERS[run.peer].module}"
-    command = [sys.executable, "-m", f"{__package__}.process", role, module, run.work.to_json()]
-    with tempfile.TemporaryFile() as errors:
-        process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=root
-        )
-        try:
-            yield _Process(process, errors)
-            with trio.move_on_after(5):
-                await process.wait()
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-                for pipe in (process.stdin, process.stdout):
-                    if pipe is not None:
-                        await pipe.aclose()
+    return child(f"{__package__}.process", role, module, run.work.to_json(), root=root)
+
+
+async def _sample(process: Child) -> Sample:
+    return cattrs.structure(await process.answer(), Sample)

@@ -65,7 +65,7 @@ class Limits:
     them goes."""
 
     max_answer_bytes: int = attrs.field(default=4 * 2**20, validator=_whole(64 * 2**10))
-    """How many bytes of answers may wait for an importer. Nothing more is read from it until it has read some."""
+    """How many bytes of answers may wait for a peer that asks and does not read."""
 
     max_window: int = attrs.field(default=2**16, validator=_whole(1, 2**31))
     """The largest window, in values, that is granted or used; a larger one is cut to it."""
