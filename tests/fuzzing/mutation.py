@@ -28,7 +28,7 @@ _TEXTS = (
 )
 _MAX_DEPTH = 40
 _WIDTHS = (0, 1, 2, 4, 8)
-_LIES = (2**17, 2**28, 2**40, 2**63)
+_LIES = (2**17, 2**40, 2**63)
 
 
 @attrs.define(eq=False)

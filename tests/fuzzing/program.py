@@ -34,6 +34,7 @@ from trionetchan._protocol.events import (
     ResumeRequested,
     SessionResumed,
     Settled,
+    TurnOver,
     ValuesReceived,
     Violated,
 )
@@ -189,6 +190,8 @@ class Program:
                 self._on_closed(event)
             case Violated(message) | PeerLeft(_, message) | LimitExceeded(_, message):
                 check(message.isprintable(), "a message that no line of a log can take", message)
+            case TurnOver():
+                pass
         for number in [number for number, end in self.ends.items() if end.over]:
             del self.ends[number]
 
