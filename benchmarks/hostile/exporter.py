@@ -1,6 +1,7 @@
 """The exporter: `python -m benchmarks.hostile.exporter NEEDS TRACED`. It serves on, whatever comes, and counts.
 
-"state" tells what it has; "collect" does so after a garbage collection, and forgets the most memory so far.
+"state" tells what it has; "collect" does so after a garbage collection, and forgets the most memory so far; "take" has
+the program take what it has left lying.
 """
 
 from __future__ import annotations
@@ -60,24 +61,33 @@ def _server_context() -> ssl.SSLContext:
     return context
 
 
-def _open_channels(exporter: Exporter, nursery: trio.Nursery) -> list[Any]:
-    """Names to be attacked, and the one that the healthy importer uses. What is to be kept open."""
+async def _feed(end: trio.abc.SendChannel[Any], value: object) -> None:
+    while True:
+        await end.send(value)
 
-    async def feed(end: trio.abc.SendChannel[Any], value: object) -> None:
-        while True:
-            await end.send(value)
 
-    async def take(end: trio.abc.ReceiveChannel[Any]) -> None:
-        async for _ in end:
-            pass
+async def _feed_nothing(end: trio.abc.SendChannel[Any]) -> None:
+    async with end:
+        await trio.sleep_forever()
 
-    nursery.start_soon(feed, exporter.open_send_channel("healthy", int), 1)
-    nursery.start_soon(feed, exporter.open_send_channel("numbers", int), 1)
-    nursery.start_soon(feed, exporter.open_send_channel("blobs", bytes), BLOB)
-    nursery.start_soon(take, exporter.open_receive_channel("taken", bytes, importers=None))
-    nursery.start_soon(take, exporter.open_receive_channel("integers", int, importers=None))
-    nursery.start_soon(take, exporter.open_receive_channel("union", UNION, importers=None))
-    return [exporter.open_receive_channel("full", bytes, importers=None), exporter.open_send_channel("w", WIDE)]
+
+async def _take(end: trio.abc.ReceiveChannel[Any], allowed: trio.Event | None = None) -> None:
+    if allowed is not None:
+        await allowed.wait()
+    async for _ in end:
+        pass
+
+
+def _open_channels(exporter: Exporter, nursery: trio.Nursery, take_all: trio.Event) -> None:
+    """Names to be attacked, and the one that the healthy importer uses."""
+    nursery.start_soon(_feed, exporter.open_send_channel("healthy", int), 1)
+    nursery.start_soon(_feed, exporter.open_send_channel("numbers", int), 1)
+    nursery.start_soon(_feed, exporter.open_send_channel("blobs", bytes), BLOB)
+    nursery.start_soon(_take, exporter.open_receive_channel("taken", bytes, importers=None))
+    nursery.start_soon(_take, exporter.open_receive_channel("integers", int, importers=None))
+    nursery.start_soon(_take, exporter.open_receive_channel("union", UNION, importers=None))
+    nursery.start_soon(_take, exporter.open_receive_channel("full", bytes, importers=None), take_all)
+    nursery.start_soon(_feed_nothing, exporter.open_send_channel("w", WIDE))
 
 
 def _state(exporter: Exporter, log: Counted) -> dict[str, Any]:
@@ -126,15 +136,17 @@ async def main(needs: str, log: Counted) -> None:
     allow_files(FILES)
     async with open_exporter() as exporter, trio.open_nursery() as nursery:
         ports = await _listen(exporter, nursery, needs)
-        kept = _open_channels(exporter, nursery)
+        take_all = trio.Event()
+        _open_channels(exporter, nursery, take_all)
         say(**ports)
         async for (command,) in commands():
             if command == "collect":
                 _collect()
+            if command == "take":
+                take_all.set()
             if command != "leave":
                 say(**_state(exporter, log))
         nursery.cancel_scope.cancel()
-    del kept
 
 
 def run(needs: str, traced: bool) -> None:
