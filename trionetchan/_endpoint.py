@@ -23,6 +23,7 @@ from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel, Registry
 from ._errors import Code, ConnectionLostError, NetchanError
 from ._limits import Limits
+from ._log import BoundedLog
 
 __all__ = ["BlockState", "Endpoint", "Owner"]
 
@@ -35,6 +36,7 @@ logger = logging.getLogger("trionetchan")
 class Owner:
     """The endpoint as its channels see it: a `ChannelOwner` made of the endpoint's private methods."""
 
+    log: BoundedLog
     failed: Callable[[BaseException], None]
     peer_left: Callable[[Any, Code | None, str], None]
     channel_ended: Callable[[Any], None]
@@ -61,7 +63,13 @@ class Endpoint:
         self._limits = limits
         self._registry = Registry()
         self._opened: dict[Channel, trio.MemoryReceiveChannel[Any]] = {}  # receive ends that this library opened
-        self._owner = Owner(failed=self._fail, peer_left=self._on_peer_left, channel_ended=self._on_channel_ended)
+        self._log = BoundedLog(limits.max_log_lines)
+        self._owner = Owner(
+            log=self._log,
+            failed=self._fail,
+            peer_left=self._on_peer_left,
+            channel_ended=self._on_channel_ended,
+        )
         self._nursery: trio.Nursery
         self._body = trio.CancelScope()
         self._background: set[trio.CancelScope] = set()  # shielded
@@ -99,6 +107,7 @@ class Endpoint:
                 scope.cancel()
             nursery.cancel_scope.cancel()
         self._state = BlockState.LEFT
+        self._log.tell()
         _raise(error, self._failure)
 
     def _start(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 import os
 import ssl
@@ -22,10 +21,11 @@ from ._channels.dead_letters import DeadLetters
 from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel
-from ._codec import Codec, difference
+from ._codec import Codec, Comparisons
 from ._endpoint import BlockState, Endpoint
-from ._errors import ChannelNameInUseError, Code
+from ._errors import ChannelNameInUseError, Code, LimitReached
 from ._limits import Limits
+from ._network.admission import Admission, Guest
 from ._network.connection import Connection
 from ._network.links import ReceiveLink, SendLink
 from ._network.listening import BoundListener, PatientListener, listen_tcp, listen_unix
@@ -41,8 +41,6 @@ from ._stopping import Accepting, bring_to_rest, give_back, say_farewell, tell_u
 __all__ = ["Exporter", "open_exporter"]
 
 T = TypeVar("T")
-
-logger = logging.getLogger("trionetchan")
 
 
 def open_exporter(*, limits: Limits = Limits()) -> AbstractAsyncContextManager[Exporter]:  # noqa: B008
@@ -76,11 +74,15 @@ class Exporter(Endpoint):
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._connections: set[Connection] = set()
-        self._sessions = Sessions()
         self._serving: set[trio.CancelScope] = set()
         self._accepting = Accepting()
+        self._comparisons = Comparisons()
         self._limits_reached = Counter[str]()
-        self._as_peer_owner = _PeerOwner(import_requested=self._on_import, tick=self._tick, reached=self._on_limit)
+        self._sessions = Sessions(limits, self._on_limit, self._log)
+        self._admission = Admission(limits, self._on_limit, self._log)
+        self._as_peer_owner = _PeerOwner(
+            import_requested=self._on_import, tick=self._tick, reached=self._on_limit, grew=self._on_growth
+        )
 
     # Channels
 
@@ -248,7 +250,7 @@ class Exporter(Endpoint):
 
     def _on_import(self, peer: Peer, request: ImportRequested) -> None:
         """An importer asks to bind a name."""
-        refusal = self._refusal(request)
+        refusal = self._refusal(peer, request)
         if refusal is not None:
             peer.reject(request, *refusal)
             return
@@ -263,7 +265,7 @@ class Exporter(Endpoint):
             channel.attach(link)
             link.attach(channel, unbuffered=channel.unbuffered)
 
-    def _refusal(self, request: ImportRequested) -> tuple[Code, str] | None:
+    def _refusal(self, peer: Peer, request: ImportRequested) -> tuple[Code, str] | None:
         """Why an import is refused, if it is."""
         name = request.name
         channel = self._registry.get(name)
@@ -277,7 +279,9 @@ class Exporter(Endpoint):
             way = "send" if sends else "receive"
             return Code.WRONG_DIRECTION, f"{name}: expected the two sides in opposite directions, got both that {way}"
         own = channel.codec.schema
-        where = difference(own, request.schema) if sends else difference(request.schema, own)
+        types = (own, request.schema) if sends else (request.schema, own)
+        where, work = self._comparisons.compare(*types)
+        peer.session.costs.compare(work)
         if where is not None:
             told = where.told_to_receiver() if sends else where.told_to_sender()
             return Code.TYPE_MISMATCH, f"{name}: {told}"
@@ -286,13 +290,22 @@ class Exporter(Endpoint):
     def _on_limit(self, limit: str) -> None:
         self._limits_reached[limit] += 1
 
+    def _on_growth(self) -> None:
+        """If too much is held of all importers, the one of which most is held goes."""
+        held = {connection: connection.peer.session.buffered_bytes for connection in self._connections}
+        total, most = sum(held.values()), self._limits.max_total_bytes
+        if total > most:
+            largest = max(held, key=held.__getitem__)
+            expected = f"values of at most {most} bytes that wait to be delivered, of all importers"
+            largest.exceed(LimitReached("max_total_bytes", f"expected {expected}, got {total}, most of them yours"))
+
     def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
         if isinstance(channel, Outgoing):
             self._give_up(channel)
             self._sweep(channel)
         elif code is Code.VALUE_REFUSED:
             channel.counts.dropped += 1
-            logger.warning("a value of an importer was refused: %s", message)
+            self._log.warning("a value of an importer was refused: %s", message)
 
     def _give_up(self, channel: Outgoing[Any]) -> None:
         """Ends a channel that has neither a name nor an importer any more."""
@@ -339,12 +352,18 @@ class Exporter(Endpoint):
         """
         from ._network.websocket import Acceptor, checked_origins
 
-        acceptor = Acceptor(self.serve_stream, checked_origins(origins), self._limits)
+        checked = checked_origins(origins)
+
+        async def open_and_serve(guest: Guest) -> None:
+            serve = functools.partial(self._carry, guest)
+            await Acceptor(serve, checked, self._limits, self._log, self._on_limit)(guest.stream)
+
         with self._until_left():
             if ssl_context is not None:
                 check_ssl_context(ssl_context, server=True)
             listeners = await listen_tcp(port, host, ssl_context)
-            await self._serve(listeners, lambda: task_status.started(listeners), acceptor)
+            admit = functools.partial(self._admission.serve, serve=open_and_serve, goodbye=False)
+            await self._serve(listeners, lambda: task_status.started(listeners), admit)
 
     async def serve_unix(
         self,
@@ -402,6 +421,8 @@ class Exporter(Endpoint):
                     serve or self.serve_stream, list(listeners), handler_nursery=connections, task_status=task_status
                 )
 
+        for listener in listeners:
+            listener.make_room, listener.log = self._admission.make_room, self._log
         if self._accepting.stopped:
             for listener in listeners:
                 await listener.aclose()
@@ -419,46 +440,47 @@ class Exporter(Endpoint):
         """
         if self._state is BlockState.LEFT and self._failure is None:
             self._check_open()
+        await self._admission.serve(stream, self._serve_guest)
+
+    async def _serve_guest(self, guest: Guest) -> None:
+        await self._carry(guest, guest.stream)
+
+    async def _carry(self, guest: Guest, stream: trio.abc.Stream) -> None:
+        """Serves an importer that was let in; `stream` may be one over its own."""
         if not self._serves or self._accepting.stopped:
             await trio.aclose_forcefully(stream)
             return
         peer = Peer(Role.EXPORTER, self._limits, self._as_peer_owner)
         connection = Connection(stream, peer, self._limits, sessions=self._sessions)
+        guest.has_greeted = lambda: connection.greeted or connection.peer is not peer
+        guest.end = connection.drop
         self._connections.add(connection)
         try:
             await connection.run()
         except Exception:
-            logger.exception("the connection with %s ended", connection)
+            self._log.exception("the connection with %s ended", connection)
         finally:
             self._connections.discard(connection)
-            self._after(connection)
+            self._after(connection, guest)
 
-    def _after(self, connection: Connection) -> None:
+    def _after(self, connection: Connection, guest: Guest) -> None:
         """A connection has ended: its session with it, or it waits for another."""
         peer = connection.peer
         if connection.fenced:
             return
         if peer.suspended:
-            logger.warning(
+            self._log.warning(
                 "the connection with %s broke, its session waits %g s for another: %s",
                 connection.peer_name,
                 peer.session.resume_time,
                 peer.failure,
             )
-            self._nursery.start_soon(self._run_shielded, functools.partial(self._keep, peer, connection.peer_name))
+            waiting = self._sessions.suspend(peer, connection.peer_name, guest.address)
+            self._nursery.start_soon(self._run_shielded, functools.partial(self._sessions.keep, waiting))
         elif peer.lost:
             self._sessions.forget(peer)
             if peer.failure is not None:
-                logger.warning("the connection with %s ended: %s", connection.peer_name, peer.failure)
-
-    async def _keep(self, peer: Peer, name: str) -> None:
-        """Keeps a suspended session for its time."""
-        with trio.move_on_after(peer.session.resume_time) as over:
-            await peer.changed.wait()
-        if over.cancelled_caught and peer.suspended:
-            logger.warning("the session with %s ended: it was not resumed in time", name)
-            self._sessions.forget(peer)
-            peer.lose(peer.failure)
+                self._log.warning("the connection with %s ended: %s", connection.peer_name, peer.failure)
 
     # Stopping
 
@@ -520,3 +542,4 @@ class _PeerOwner:
     import_requested: Callable[[Peer, ImportRequested], None]
     tick: Callable[[], None]
     reached: Callable[[str], None]
+    grew: Callable[[], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -51,8 +50,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-logger = logging.getLogger("trionetchan")
 
 
 def open_importer(
@@ -180,6 +177,7 @@ class Importer(Endpoint):
         self._rebinding = Rebinding(
             limits,
             OwnerOfBindings(
+                log=self._log,
                 peer=lambda: self._peer,
                 new_peer=self._new_peer,
                 adopt=self._adopt,
@@ -507,7 +505,7 @@ class Importer(Endpoint):
 
     def _tell(self, error: NetchanError) -> None:
         """Why a sender of this program gets a bare `BrokenResourceError`."""
-        logger.warning("%s", error)
+        self._log.warning("%s", error)
         try:
             self._report.send_nowait(error)
         except trio.WouldBlock:
@@ -550,7 +548,7 @@ class Importer(Endpoint):
         """Ends the session unless it is resumed in time."""
         peer = self._peer
         began, time, failure = trio.current_time(), peer.session.resume_time, peer.failure
-        logger.warning("the connection broke, and is to be resumed within %g s: %s", time, failure)
+        self._log.warning("the connection broke, and is to be resumed within %g s: %s", time, failure)
         with trio.move_on_after(time) as over:
             await peer.changed.wait()
         if over.cancelled_caught and peer.suspended:
@@ -558,7 +556,7 @@ class Importer(Endpoint):
             attempts.cancel()
         elif not peer.lost:
             self._resumed += 1
-            logger.warning("the connection is resumed after %.3f s", trio.current_time() - began)
+            self._log.warning("the connection is resumed after %.3f s", trio.current_time() - began)
 
     async def _resume(self, dial: dialing.Dial) -> None:
         """Tries until a stream carries the session again; returns when that has ended."""
@@ -569,7 +567,7 @@ class Importer(Endpoint):
                     self._connection = Connection(stream, self._peer, self._limits)
                     await self._connection.run()
             except (*STREAM_ERRORS, ConnectionLostError) as error:
-                logger.info("the exporter cannot be reached: %s", reason(error))
+                self._log.info("the exporter cannot be reached: %s", reason(error))
                 continue
             except Exception as error:  # a mistake of the program, in the callable that it has given
                 self._fail(error)
@@ -651,6 +649,9 @@ class _PeerOwner:
 
     def reached(self, limit: str, /) -> None:
         """The block raises what is wrong."""
+
+    def grew(self) -> None:
+        """What is held of the exporter is bounded by the channels that this side has opened."""
 
 
 _BREAKS: dict[Code, tuple[type[NetchanError], str]] = {

@@ -65,7 +65,7 @@ class Limits:
     them goes."""
 
     max_answer_bytes: int = attrs.field(default=4 * 2**20, validator=_whole(64 * 2**10))
-    """How many bytes of answers may wait for an importer. Nothing more is read from it until it has read some."""
+    """How many bytes of answers may wait for a peer that asks and does not read."""
 
     max_window: int = attrs.field(default=2**16, validator=_whole(1, 2**31))
     """The largest window, in values, that is granted or used; a larger one is cut to it."""
@@ -91,10 +91,10 @@ class Limits:
     max_connections_per_address: int = attrs.field(default=1024, validator=_whole(1, 2**31))
     """The same, of those that come from one IP address."""
 
-    max_suspended: int = attrs.field(default=1024, validator=_whole(0, 2**31))
+    max_suspended: int = attrs.field(default=4096, validator=_whole(0, 2**31))
     """How many sessions may wait at a time to be resumed; at one more, the oldest of them ends."""
 
-    max_suspended_per_address: int = attrs.field(default=256, validator=_whole(0, 2**31))
+    max_suspended_per_address: int = attrs.field(default=1024, validator=_whole(0, 2**31))
     """The same, of those that came from one IP address."""
 
     max_log_lines: int = attrs.field(default=10, validator=_whole(1, 2**31))

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from ._batch import Batch
 from ._errors import Code
+from ._log import BoundedLog
 
 __all__ = [
     "ChannelOwner",
@@ -182,6 +183,11 @@ class ReceivingChannel(Protocol):
 
 class ChannelOwner(Protocol[Channel_contra]):
     """The exporter or importer, as a channel sees it."""
+
+    @property
+    def log(self) -> BoundedLog:
+        """For what peers can provoke: it is bounded."""
+        ...
 
     def failed(self, error: BaseException, /) -> None:
         """The program has made a mistake on the channel: a value that does not fit, a foreign end that raises."""

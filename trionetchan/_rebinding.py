@@ -10,7 +10,6 @@ binds the channels, and goes on with the next peer when the session that it has 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -32,6 +31,7 @@ from ._errors import (
     WrongDirectionError,
 )
 from ._limits import Limits
+from ._log import BoundedLog
 from ._network import dialing
 from ._network.connection import Connection
 from ._network.links import Link, ReceiveLink, SendLink
@@ -40,8 +40,6 @@ from ._network.transport import STREAM_ERRORS, reason
 from ._statistics import Direction
 
 __all__ = ["Binding", "OwnerOfBindings", "Rebinding", "Wanted", "attach", "check_schema", "refusal_of"]
-
-logger = logging.getLogger("trionetchan")
 
 _REFUSALS: dict[Code, type[NetchanError]] = {
     Code.NO_SUCH_CHANNEL: NoSuchChannelError,
@@ -136,6 +134,7 @@ class Binding:
 class OwnerOfBindings:
     """The importer as its rebinding sees it, made of the importer's private methods."""
 
+    log: BoundedLog
     peer: Callable[[], Peer]
     new_peer: Callable[[], Peer]
     """For a new session."""
@@ -208,11 +207,11 @@ class Rebinding:
                     async with dial() as stream:
                         if await self._try(stream, attempt):
                             return True
-                except (*STREAM_ERRORS, ConnectionLostError) as error:
+                except (*STREAM_ERRORS, ConnectionLostError, LimitError) as error:
                     if attempt.deadline == math.inf:
                         return True  # the end of a stream that has carried the session
                     self._last_failure = reason(error)
-                    logger.info("the next exporter cannot be reached yet: %s", self._last_failure)
+                    self._owner.log.info("the next exporter cannot be reached yet: %s", self._last_failure)
                 except ProtocolError as error:
                     self._owner.failed(error)
                     return False
@@ -247,7 +246,7 @@ class Rebinding:
     def _begin(self) -> None:
         time = self._limits.restart_timeout
         self._deadline = trio.current_time() + time
-        logger.warning("the exporter restarts; the next one is waited for, for %g s", time)
+        self._owner.log.warning("the exporter restarts; the next one is waited for, for %g s", time)
         self._rounds += 1
         lost = [binding for binding in self._bindings.values() if binding.lost and not binding.waits]
         for binding in lost:
@@ -267,7 +266,7 @@ class Rebinding:
             return
         self._rounds -= 1
         self._change()
-        logger.warning("the next exporter has all channels after %.3f s", trio.current_time() - began)
+        self._owner.log.warning("the next exporter has all channels after %.3f s", trio.current_time() - began)
 
     async def _bind(self, binding: Binding) -> None:
         """Binds a channel anew; tries again as long as the exporter has no such name."""

@@ -12,6 +12,7 @@ import cbor2
 from trionetchan._batch import Batch
 from trionetchan._codec import Codec, codec_for
 from trionetchan._errors import Code
+from trionetchan._log import BoundedLog
 from trionetchan._ports import ReceivingChannel, ReceivingLink, SendingChannel, SendingLink
 
 __all__ = ["INT", "FakeOwner", "FakeReceivingLink", "FakeSendingLink"]
@@ -157,6 +158,7 @@ class FakeOwner:
     """Writes down what a channel tells its owner."""
 
     def __init__(self) -> None:
+        self.log = BoundedLog(10)
         self.failures: list[BaseException] = []
         self.left: list[tuple[Code | None, str]] = []
         self.ended: list[Any] = []

@@ -19,6 +19,7 @@ from trionetchan._channels.incoming import Incoming
 from trionetchan._channels.outgoing import Outgoing
 from trionetchan._codec import codec_for
 from trionetchan._errors import Code
+from trionetchan._log import BoundedLog
 
 blocked = trio.testing.wait_all_tasks_blocked
 
@@ -190,6 +191,7 @@ class Letters:
     def __init__(self, end: trio.abc.SendChannel[int], type_: Any = int) -> None:
         self.told: list[Any] = []
         self.letters: DeadLetters[Any] = DeadLetters("jobs", end, codec_for(type_))
+        self.letters.log = BoundedLog(10)
         self.letters.dropped = lambda count, why: self.told.append((count, why))
         self.letters.failed = self.told.append
 

@@ -53,7 +53,7 @@ from value_types import (
     typed_dict_of,
 )
 
-from trionetchan._codec import compare
+from trionetchan._codec import compare, schema
 from trionetchan._codec.codec import codec_for
 from trionetchan._codec.compare import Difference, difference
 from trionetchan._codec.describe import describe
@@ -430,6 +430,79 @@ def test_hostile_schemas_take_no_time() -> None:
     wide = Schema((Node(Kind.RECORD, name="R", fields=tuple(Field(str(i), 0) for i in range(2000))),))
     bounded(wide, wide)
     assert outcomes == {True, False}  # the limit was reached, and not by all
+
+
+def tables(*rows: list[Any]) -> Schema:
+    return Schema.from_bytes(cbor2.dumps(list(rows)))
+
+
+def test_the_work_of_the_worst_comparisons_is_bounded_and_told() -> None:
+    sender = tables([15, *range(1, 201)], *[[14, 201]] * 200, [3])
+    receiver = tables([15, *[1] * 200], [19, *range(2, 203)], *[[14, 203]] * 200, [0], [4])  # only the last one fits
+    many = tables([15, *[1] * 250], [13, *range(24, 10_000)])
+    takers = tables([15, *range(1, 251)], *[[19, 251, 252]] * 250, [5], [3])
+    for pair in ((sender, receiver), (many, takers)):
+        found, work = compare.examine(*pair)
+        assert found is not None
+        assert found.receiver.endswith(", which is too intricate to compare")
+        assert work == 1 + 8000 // 100
+
+
+def test_two_sides_that_know_a_large_union_by_other_names_are_compared_fast() -> None:
+    """The member is found by what it has in common with one, not by trying all of them."""
+
+    def union(name: str, *, tagged: bool, count: int = 120) -> Schema:
+        members = range(1, count + 1)
+        fields = [["kind", 0, count + i] if tagged else [f"f{i}", 0, 0] for i in members]
+        rows = [[18, f"{name}{i}", False, ["id", 0, 0], fields[i - 1]] for i in members]
+        return tables(
+            [19, *reversed(members)] if name == "A" else [19, *members], *rows, *([13, f"k{i}"] for i in members)
+        )
+
+    for tagged in (True, False):
+        found, work = compare.examine(union("A", tagged=tagged), union("B", tagged=tagged))
+        assert found is None
+        assert work < 30
+
+
+def test_a_text_is_not_made_longer_than_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = tables(*([15, *[0] * 60] for _ in range(400)))
+    named = tables([18, "R" * 256, False, *([f"{i}" + "x" * 200, 0, 0] for i in range(100))])
+    made = 0
+    plain = schema._pieces  # pyright: ignore[reportPrivateUsage]
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal made
+        made += 1
+        return plain(*arguments)
+
+    monkeypatch.setattr(schema, "_pieces", counted)
+    for one in (wide, named):
+        made = 0
+        assert len(str(one)) == 201
+        assert made < 200
+
+
+def test_a_long_path_is_told_shortly() -> None:
+    def nested(last: int) -> Schema:
+        return tables(*([18, "", False, [f"f{i}", 0, i + 1]] for i in range(90)), [last])
+
+    found = difference(nested(3), nested(4))
+    assert found is not None
+    assert found.path == 'field "f0", field "f1", field "f2", field "f3", …, ' + ", ".join(
+        f'field "f{i}"' for i in range(86, 90)
+    )
+    assert (found.sender, found.receiver) == ("int", "float")
+
+
+def test_the_same_bytes_fit_and_are_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unread(_data: bytes) -> Schema:
+        raise AssertionError
+
+    own = describe(Json)
+    data = own.to_bytes()
+    monkeypatch.setattr(Schema, "from_bytes", unread)
+    assert difference(own, data) is difference(data, own) is None
 
 
 def test_the_promise_was_put_to_the_test() -> None:

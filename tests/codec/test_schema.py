@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Generic, Literal, Optional, TypeVar
 
 import attrs
@@ -111,6 +112,17 @@ def test_a_malformed_schema_is_refused(table: Any) -> None:
 def test_malformed_schema_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(UnfitValue):
         Schema.from_bytes(data)
+
+
+def test_literals_that_share_a_hash_are_few() -> None:
+    """Sets are made of them, also of those of several nodes; a value that comes twice counts once."""
+    modulus = sys.hash_info.modulus
+    colliding = [number * modulus + 5 for number in range(1, 66)]
+    few = [[19, 1, 2], [13, *colliding[:32] * 50], [13, *colliding[32:64]]]
+    assert len(Schema.from_bytes(cbor2.dumps(few)).nodes[1].values) == 1600
+    for many in ([[13, *colliding]], [[19, 1, 2], [13, *colliding[:32]], [13, *colliding[32:]]]):
+        with pytest.raises(UnfitValue, match="of one hash"):
+            Schema.from_bytes(cbor2.dumps(many))
 
 
 def test_a_type_that_is_too_large_is_refused() -> None:

@@ -34,6 +34,7 @@ class Owner:
         self.left: list[Code | None] = []
         self.ticks = 0
         self.limits: list[str] = []
+        self.growths = 0
         self.answers = False
 
     def import_requested(self, peer: Peer, request: ImportRequested) -> None:
@@ -47,6 +48,9 @@ class Owner:
 
     def reached(self, limit: str) -> None:
         self.limits.append(limit)
+
+    def grew(self) -> None:
+        self.growths += 1
 
     def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
         self.arrived_payloads.append(payload)

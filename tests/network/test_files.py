@@ -10,6 +10,7 @@ import trio
 from support import peer, take
 
 from trionetchan import open_tcp_importer
+from trionetchan._protocol.frames import MAGIC
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 
@@ -31,6 +32,29 @@ async def test_an_exporter_without_file_descriptors_says_so_and_serves_when_some
             while EXPECTED not in await process.line():
                 """Handshakes of the crowd that were cut short."""
             assert await take(numbers, 1) == [1]
+
+
+async def test_silent_connections_that_take_all_file_descriptors_lock_nobody_out() -> None:
+    """They go one by one, the oldest first, and an importer is served while the others stay."""
+    async with peer("few_files") as process:
+        port = int(await process.line())
+        async with contextlib.AsyncExitStack() as crowd:
+            streams = [
+                await crowd.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port)) for _ in range(60)
+            ]
+            assert EXPECTED in await process.line()
+            async with open_tcp_importer("127.0.0.1", port) as importer:
+                await importer.open_receive_channel("numbers", int)
+                assert b"expected a hello, got none" in await to_end(streams[0])
+                assert b"expected a hello, got none" in await to_end(streams[20])
+                assert await streams[-1].receive_some(3) == MAGIC
+
+
+async def to_end(stream: trio.abc.ReceiveStream) -> bytes:
+    heard = b""
+    while chunk := await stream.receive_some():
+        heard += chunk
+    return heard
 
 
 async def test_an_importer_without_file_descriptors_says_so() -> None:

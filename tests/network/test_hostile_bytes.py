@@ -118,7 +118,7 @@ async def test_bad_hello_is_closed_without_waiting_for_more(nursery: trio.Nurser
 async def test_half_a_hello_and_the_end(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
     whole = await hello()
     caplog.set_level(logging.DEBUG, "trionetchan")
-    async with healthy(nursery) as (exporter, port):
+    async with healthy(nursery, Limits(max_log_lines=1000)) as (exporter, port):
         for size in range(1, len(whole)):
             caplog.clear()
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:

@@ -57,6 +57,7 @@ class Side:
         self.requests: list[ImportRequested] = []
         self.ticks = 0
         self.limits: list[str] = []
+        self.growths = 0
         self.written: list[Frame] = []
 
     def import_requested(self, peer: Peer, request: ImportRequested) -> None:
@@ -67,6 +68,9 @@ class Side:
 
     def reached(self, limit: str) -> None:
         self.limits.append(limit)
+
+    def grew(self) -> None:
+        self.growths += 1
 
     def flush(self) -> None:
         self.written += FrameCutter(2**30).cut(MAGIC + b"".join(self.peer.session.data_to_send(2**20)))
@@ -230,7 +234,12 @@ async def test_an_exporter_answers() -> None:
     assert isinstance(side.peer.accept(one, window=9, schema=INT), SendLink)
     assert isinstance(side.peer.accept(two, window=9, schema=INT), ReceiveLink)
     side.peer.reject(three, Code.NO_SUCH_CHANNEL, "no")
-    assert side.said() == [Accept(0, 9, INT), Accept(1, 9, INT), Reject(2, Code.NO_SUCH_CHANNEL, "no")]
+    assert side.said() == [
+        Accept(0, 9, INT),
+        Accept(1, 9, INT),
+        Reject(2, Code.NO_SUCH_CHANNEL, "no"),
+        Ack(1, 0, 4, 2**22),
+    ]
     side.peer.tick()
     assert side.ticks == 1
 

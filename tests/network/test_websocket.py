@@ -35,6 +35,7 @@ from trionetchan import (
     open_websocket_importer,
 )
 from trionetchan._errors import Code
+from trionetchan._log import BoundedLog
 from trionetchan._network import websocket_handshake
 from trionetchan._network.websocket import Acceptor, WebSocketStream, connected
 from trionetchan._network.websocket_handshake import Address, parse_url
@@ -44,6 +45,8 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 PLAIN = Address(secure=False, host="127.0.0.1", port=80, target="/")
 IMPORT = Import(0, "jobs", True, 5, None, INT)
+LOG = BoundedLog(10)
+REACHED: list[str] = []
 
 
 async def serve(nursery: trio.Nursery, exporter: Exporter, **options: Any) -> int:
@@ -211,8 +214,8 @@ def streams(
     """The two ends of a WebSocket whose handshake is done."""
     client, server = make()
     return (
-        WebSocketStream(client, ConnectionType.CLIENT, b"", close_timeout),
-        WebSocketStream(server, ConnectionType.SERVER, b"", close_timeout),
+        WebSocketStream(client, ConnectionType.CLIENT, b"", Limits(goodbye_timeout=close_timeout)),
+        WebSocketStream(server, ConnectionType.SERVER, b"", Limits(goodbye_timeout=close_timeout)),
     )
 
 
@@ -263,7 +266,7 @@ async def test_bytes_that_are_there_already_are_received_with_a_checkpoint() -> 
 async def test_closing_waits_until_the_peer_has_the_close_frame(nursery: trio.Nursery, fault: bool) -> None:
     """A stream that is closed with bytes unread is reset, which can destroy what was said last."""
     theirs, ours = trio.testing.memory_stream_pair()
-    stream = WebSocketStream(ours, ConnectionType.SERVER, b"", 86_400)
+    stream = WebSocketStream(ours, ConnectionType.SERVER, b"", Limits(goodbye_timeout=86_400))
     if fault:
         await theirs.send_all(frame(TEXT, b"x"))
         with pytest.raises(trio.BrokenResourceError):
@@ -289,7 +292,7 @@ async def test_closing_waits_until_the_peer_has_the_close_frame(nursery: trio.Nu
 
 async def test_write_that_was_cut_off_finishes_the_stream() -> None:
     client, server = trio.testing.lockstep_stream_pair()
-    stream = WebSocketStream(client, ConnectionType.CLIENT, b"", 1.0)
+    stream = WebSocketStream(client, ConnectionType.CLIENT, b"", Limits())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream.send_all, b"never read")
         await trio.testing.wait_all_tasks_blocked()
@@ -337,7 +340,7 @@ async def test_receiving_can_be_cancelled_anywhere_and_loses_nothing() -> None:
 async def test_reader_never_waits_for_a_peer_that_does_not_read(nursery: trio.Nursery) -> None:
     """Its pings wait for their answer, only the last of them, and what else it says is taken."""
     theirs, ours = trio.testing.lockstep_stream_pair()
-    async with WebSocketStream(ours, ConnectionType.SERVER, b"", 1.0) as stream:
+    async with WebSocketStream(ours, ConnectionType.SERVER, b"", Limits()) as stream:
         nursery.start_soon(stream.answer_pings)
         pings = [frame(PING, bytes([number])) for number in range(100)]
         nursery.start_soon(theirs.send_all, b"".join([*pings, frame(BINARY, b"value")]))
@@ -404,7 +407,7 @@ async def served(
     async with trio.open_nursery() as nursery, open_exporter(limits=limits or Limits()) as exporter:
 
         async def open_stream() -> WebSocketStream:
-            return WebSocketStream(await raw(nursery, exporter), ConnectionType.CLIENT, b"", 1.0)
+            return WebSocketStream(await raw(nursery, exporter), ConnectionType.CLIENT, b"", Limits())
 
         yield exporter, open_stream
         nursery.cancel_scope.cancel()
@@ -413,7 +416,7 @@ async def served(
 async def raw(nursery: trio.Nursery, exporter: Exporter) -> trio.abc.Stream:
     """A stream in memory to the exporter, behind the handshake."""
     ours, theirs = trio.testing.memory_stream_pair()
-    nursery.start_soon(Acceptor(exporter.serve_stream, None, Limits()), theirs)
+    nursery.start_soon(Acceptor(exporter.serve_stream, None, Limits(), LOG, REACHED.append), theirs)
     await ours.send_all(request())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
@@ -448,7 +451,7 @@ async def test_messages_are_arbitrary_cuts_of_the_stream(nursery: trio.Nursery, 
             frames += frame(BINARY, data[start + middle : start + cut])
         for start in range(0, len(frames), 11):
             await stream.send_all(frames[start : start + 11])
-        opened = WebSocketStream(stream, ConnectionType.CLIENT, b"", 1.0)
+        opened = WebSocketStream(stream, ConnectionType.CLIENT, b"", Limits())
         scripted = Scripted(opened)
         assert (await scripted.hear(Accept)).channel == 0
         assert (await scripted.hear(Data)).payload == b"\x81\x07"
@@ -575,6 +578,79 @@ async def test_endless_empty_frames_do_not_hold_up_other_tasks(nursery: trio.Nur
         await stream.aclose()
 
 
+@pytest.mark.parametrize("opcode", [PING, PONG, BINARY], ids=["pings", "pongs", "empty frames"])
+async def test_flood_of_frames_that_bring_nothing_ends_that_connection(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, opcode: int
+) -> None:
+    """Over a real socket, with a healthy importer beside it."""
+    async with open_exporter(limits=Limits(max_useless_frames=300)) as exporter:
+        port = await serve(nursery, exporter)
+        send = exporter.open_send_channel("jobs", int)
+        async with open_websocket_importer(f"ws://127.0.0.1:{port}") as importer:
+            receive = await importer.open_receive_channel("jobs", int)
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(request() + frame(BINARY, HELLO) + frame(opcode) * 1000)
+                heard = await hear_to_end(stream)
+            close = heard[heard.rindex(bytes([0x80 | CLOSE])) :]
+            assert struct.unpack("!H", close[2:4]) == (1008,)
+            assert close[4:].startswith(b"expected at most 300 frames that bring nothing in 10 s (max_useless_frames)")
+            assert heard.count(bytes([0x80 | PONG, 0])) <= 301  # no more answers than there were questions
+            await until(lambda: exporter.statistics().connections == 1)
+            assert exporter.statistics().limits == {"max_useless_frames": 1}
+            assert len([line for line in caplog.messages if "max_useless_frames" in line]) == len(caplog.messages) == 1
+            async with trio.open_nursery() as inner:
+                inner.start_soon(send.send, 1)
+                assert await receive.receive() == 1
+
+
+async def test_few_frames_that_bring_nothing_are_forgiven_with_time(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream = WebSocketStream(theirs, ConnectionType.SERVER, b"", Limits(max_useless_frames=10))
+    nursery.start_soon(stream.answer_pings)
+    for _ in range(50):
+        await ours.send_all(frame(PING) * 9 + frame(PONG) + frame(BINARY, b"x"))
+        assert await stream.receive_some() == b"x"
+        await trio.sleep(10)
+    await ours.send_all(frame(PING) * 11)
+    with pytest.raises(trio.BrokenResourceError, match="expected at most 10 frames that bring nothing in 10 s"):
+        await stream.receive_some()
+    await ours.send_eof()
+    await stream.aclose()
+
+
+async def test_one_answer_waits_however_many_pings_come(nursery: trio.Nursery) -> None:
+    """A client that reads nothing has nothing pile up."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    stream = WebSocketStream(theirs, ConnectionType.SERVER, b"", Limits())
+    nursery.start_soon(stream.answer_pings)
+    nursery.start_soon(ours.send_all, b"".join(frame(PING, bytes([number])) for number in range(200)) + frame(2, b"x"))
+    assert await stream.receive_some() == b"x"
+    assert stream._pong == bytes([199])
+    said = b""
+    while not said.endswith(bytes([0x80 | PONG, 1, 199])):
+        said += await heard(ours, 1)
+    assert len(said) <= 6  # the first, which was being written, and the last
+    await trio.aclose_forcefully(stream)
+
+
+async def test_flood_can_be_cancelled_in_the_middle(nursery: trio.Nursery) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream = WebSocketStream(theirs, ConnectionType.SERVER, b"", Limits())
+    await ours.send_all(frame(PONG) * 1000 + frame(BINARY, b"x"))
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as inner:
+            inner.start_soon(stream.receive_some)
+            for _ in range(10):
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert next(stream._protocol.events(), None) is not None  # it did not wait until all had been looked at
+    assert await stream.receive_some() == b"x"
+    await trio.aclose_forcefully(stream)
+
+
 # Handshakes that do not succeed
 
 
@@ -631,7 +707,7 @@ async def test_client_that_goes_away_or_is_slow_is_logged(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_exporter() as exporter:
-        acceptor = Acceptor(exporter.serve_stream, None, Limits(handshake_timeout=10))
+        acceptor = Acceptor(exporter.serve_stream, None, Limits(handshake_timeout=10), LOG, REACHED.append)
         for gone in True, False:
             ours, theirs = trio.testing.memory_stream_pair()
             async with trio.open_nursery() as inner:
@@ -652,7 +728,7 @@ async def test_refused_client_is_heard_until_it_has_the_answer(nursery: trio.Nur
         over = trio.Event()
 
         async def accept() -> None:
-            await Acceptor(exporter.serve_stream, None, Limits(goodbye_timeout=86_400))(theirs)
+            await Acceptor(exporter.serve_stream, None, Limits(goodbye_timeout=86_400), LOG, REACHED.append)(theirs)
             over.set()
 
         nursery.start_soon(accept)
@@ -671,14 +747,14 @@ async def test_refused_client_that_stays_is_left(nursery: trio.Nursery, autojump
         ours, theirs = trio.testing.memory_stream_pair()
         with trio.fail_after(10):
             await ours.send_all(b"nonsense")
-            await Acceptor(exporter.serve_stream, None, Limits())(theirs)
+            await Acceptor(exporter.serve_stream, None, Limits(), LOG, REACHED.append)(theirs)
 
 
 async def test_cancelled_handshake_closes_the_stream(nursery: trio.Nursery) -> None:
     async with open_exporter() as exporter:
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as inner:
-            inner.start_soon(Acceptor(exporter.serve_stream, None, Limits()), theirs)
+            inner.start_soon(Acceptor(exporter.serve_stream, None, Limits(), LOG, REACHED.append), theirs)
             await trio.testing.wait_all_tasks_blocked()
             inner.cancel_scope.cancel()
         assert await ours.receive_some() == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+from sides import events_of
 
 from trionetchan._batch import Batch
 from trionetchan._errors import Code
@@ -46,7 +47,7 @@ def said(wire: Wire) -> list[Frame]:
 
 
 def feed(wire: Wire, *frames: Frame) -> list[Event]:
-    return list(wire.receive_data(b"".join(map(encode, frames))))
+    return list(events_of(wire, b"".join(map(encode, frames))))
 
 
 class Pair:
@@ -92,7 +93,7 @@ class Pair:
             if not any(data.values()):
                 break
             for role, wire in self.wires.items():
-                for event in wire.receive_data(data[role.other]):
+                for event in events_of(wire, data[role.other]):
                     self.answer(role, wire, event)
                     events.append(event)
         return events

@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from trionetchan._batch import Batch
 from trionetchan._errors import Code
 from trionetchan._limits import Limits
-from trionetchan._protocol.events import Event, Greeted, ResumeRequested
+from trionetchan._protocol.events import Event, Greeted, ResumeRequested, TurnOver
 from trionetchan._protocol.outbox import FRAME_SIZE, Piece
 from trionetchan._protocol.resuming import SessionKey
 from trionetchan._protocol.session import Role, Session
 from trionetchan._protocol.window import ReceiveWindow, SendWindow
 from trionetchan._protocol.wire import Wire
 
-__all__ = ["ResumableSide", "Side"]
+__all__ = ["ResumableSide", "Side", "events_of"]
+
+
+def events_of(wire: Wire, data: bytes | bytearray) -> Iterator[Event]:
+    """What these bytes bring. Where others have their turn depends on the chunks, and is left out."""
+    return (event for event in wire.receive_data(data) if not isinstance(event, TurnOver))
 
 
 class Side:
@@ -40,7 +45,7 @@ class Side:
         return self.wire.must_answer
 
     def receive_data(self, data: bytes | bytearray) -> Iterator[Event]:
-        return self.wire.receive_data(data)
+        return events_of(self.wire, data)
 
     def data_to_send(self, size: int = FRAME_SIZE) -> list[Piece]:
         return self.wire.data_to_send(size)
@@ -113,7 +118,7 @@ class ResumableSide(Side):
 
     def receive_data(self, data: bytes | bytearray) -> Iterator[Event]:
         """A resume that is proved is accepted, and every other one refused: there is no event of that."""
-        for event in self.wire.receive_data(data):
+        for event in events_of(self.wire, data):
             if isinstance(event, ResumeRequested):
                 self._answer(event)
                 continue

@@ -19,6 +19,7 @@ from trionetchan._protocol.events import (
     Event,
     Greeted,
     ImportRequested,
+    LimitExceeded,
     PeerLeft,
     ResumeRequested,
     SessionResumed,
@@ -595,7 +596,7 @@ def test_an_importer_that_never_says_what_it_has_seen_is_refused_in_the_end() ->
     hostile = [Import(0, "x", True, 5, None, b"")]
     for channel in range(MAX_UNSEEN + 1000):
         (event,) = feed(wire, attrs.evolve(hostile[0], channel=2 * channel))
-        if isinstance(event, Violated):
+        if isinstance(event, LimitExceeded):
             assert "SEEN" in event.message
             break
         session.reject(2 * channel, Code.NO_SUCH_CHANNEL, "")

@@ -12,6 +12,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sides import events_of
 
 from trionetchan._batch import Batch, array_of, split_batch
 from trionetchan._cbor import head
@@ -204,7 +205,7 @@ class Link:
                 return True
 
     def receive(self, wire: Wire, role: Role, data: bytes) -> None:
-        for event in wire.receive_data(data):
+        for event in events_of(wire, data):
             if isinstance(event, ResumeRequested):
                 assert self.known is not None
                 assert self.known.check_importer(event.epoch, event.proof, event.nonces)

@@ -17,6 +17,7 @@ import cbor2
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from sides import events_of
 
 from trionetchan._batch import Batch, array_of, split_batch
 from trionetchan._errors import Code
@@ -278,7 +279,7 @@ class Resuming(RuleBasedStateMachine):
         chunk = bytes(stream.to_importer[:size])
         del stream.to_importer[:size]
         assert stream.importer is not None
-        for event in stream.importer.receive_data(chunk):
+        for event in events_of(stream.importer, chunk):
             match event:
                 case Greeted():
                     assert stream.importer.key is self.key
@@ -303,7 +304,7 @@ class Resuming(RuleBasedStateMachine):
         del stream.to_exporter[:size]
         if stream.exporter is None:
             return
-        for event in stream.exporter.receive_data(chunk):
+        for event in events_of(stream.exporter, chunk):
             match event:
                 case Greeted():
                     assert stream.exporter.key is not None

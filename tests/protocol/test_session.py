@@ -43,6 +43,7 @@ from trionetchan._protocol.events import (
     ResumeRequested,
     SessionResumed,
     Settled,
+    TurnOver,
     ValuesReceived,
     Violated,
 )
@@ -68,7 +69,7 @@ from trionetchan._protocol.frames import (
     Settle,
     encode,
 )
-from trionetchan._protocol.session import MAX_ANSWERS, Role
+from trionetchan._protocol.session import Role
 from trionetchan._protocol.window import ReceiveWindow, SendWindow
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
@@ -90,7 +91,12 @@ OTHER = {IMPORTER: EXPORTER, EXPORTER: IMPORTER}
 ROLES = pytest.mark.parametrize("role", [EXPORTER, IMPORTER], ids=lambda role: role.value)
 BUFFER = 400
 LIMITS = Limits(
-    max_value_size=300 * 2**10, max_frame_size=64 * 2**10, max_buffered_bytes=BUFFER, max_window=50, max_channels=8
+    max_value_size=300 * 2**10,
+    max_frame_size=64 * 2**10,
+    max_buffered_bytes=BUFFER,
+    max_window=50,
+    max_channels=8,
+    max_answer_bytes=2**16,
 )
 HELLO = Hello(
     1, {"frame": 64 * 2**10, "value": 300 * 2**10, "buffer": BUFFER, "keepalive": 15_000, "resume": 0, "settle": 1}
@@ -199,7 +205,7 @@ class Pair(RuleBasedStateMachine):
 
     def handle(self, role: Role, event: Event) -> None:
         assert self.fine(role), f"{event} after the end"
-        assert not isinstance(event, Violated | LimitExceeded), event
+        assert not isinstance(event, Violated | LimitExceeded | TurnOver), event
         if isinstance(event, Greeted):
             assert role not in self.greetings
             self.greetings.add(role)
@@ -1025,16 +1031,20 @@ def test_fault_44_opening_and_closing_leaves_nothing_behind() -> None:
 
 def test_fault_44_and_58_requests_of_a_peer_that_does_not_read_end_it() -> None:
     session = greeted(EXPORTER)
-    stream = b"".join(encode(Import(channel, "x", True, 1, None, b"")) for channel in range(MAX_ANSWERS + 100))
+    stream = b"".join(encode(Import(channel, "x", True, 1, None, b"")) for channel in range(2000))
+    answers = 0
     for event in session.receive_data(stream):
         if isinstance(event, ImportRequested):
-            session.reject(event.channel, Code.NO_SUCH_CHANNEL, "")
+            answers += 1
+            session.reject(event.channel, Code.NO_SUCH_CHANNEL, "x" * 100)
         else:
-            assert isinstance(event, Violated)
+            assert isinstance(event, LimitExceeded)
+            assert event.limit == "max_answer_bytes"
             assert "a peer that reads" in event.message
             assert event.message.startswith("expected")
     assert session.ended
-    assert len(said(session)) <= MAX_ANSWERS + 2
+    assert 100 * answers < LIMITS.max_answer_bytes < 200 * answers
+    assert len(said(session)) <= answers + 2
 
 
 @ROLES

@@ -116,7 +116,7 @@ def test_every_frame_in_every_state(state: WireState, frame: Frame) -> None:
 def test_a_side_says_hello_first_and_once() -> None:
     wire = wire_of()
     assert wire.must_answer
-    assert said(wire) == [Hello(VERSION, parameters(Limits()))]
+    assert said(wire) == [Hello(VERSION, parameters(Limits(), 2**12))]
     assert not wire.must_answer
     assert wire.data_to_send() == []
 

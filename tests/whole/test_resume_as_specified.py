@@ -14,6 +14,7 @@ from scripted import Scripted
 
 from trionetchan import Exporter, Limits, open_exporter, open_importer
 from trionetchan._errors import Code
+from trionetchan._log import BoundedLog
 from trionetchan._network.peer import Peer, new_key
 from trionetchan._network.sessions import Sessions
 from trionetchan._protocol.events import ImportRequested, ResumeRequested
@@ -194,11 +195,12 @@ class Owner:
 
     def tick(self) -> None: ...
     def reached(self, limit: str, /) -> None: ...
+    def grew(self) -> None: ...
 
 
 def test_fault_73_another_identity_is_refused() -> None:
     """Whose proof is right, and who is somebody else in TLS, or nobody."""
-    sessions = Sessions()
+    sessions = Sessions(Limits(), lambda _: None, BoundedLog(10))
     peer = Peer(Role.EXPORTER, Limits(), Owner())
     peer.key, peer.identity = new_key(), b"TLS one"
     assert sessions.add(peer)

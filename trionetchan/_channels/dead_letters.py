@@ -5,7 +5,6 @@ Dealing does not wait for it: what the end does not take at once waits here, enc
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
@@ -15,12 +14,11 @@ import trio
 from .._batch import array_of
 from .._codec import Codec
 from .._errors import UnfitValue
+from .._log import BoundedLog
 
 __all__ = ["DeadLetters"]
 
 T = TypeVar("T")
-
-logger = logging.getLogger("trionetchan")
 
 
 class DeadLetters(Generic[T]):
@@ -32,6 +30,7 @@ class DeadLetters(Generic[T]):
     def __init__(self, name: str, end: trio.abc.SendChannel[T], codec: Codec[T]) -> None:
         self.count = 0
         """How many came here."""
+        self.log: BoundedLog
         self.dropped: Callable[[int, str], None]
         self.failed: Callable[[BaseException], None]
         self._name = name
@@ -48,7 +47,7 @@ class DeadLetters(Generic[T]):
         self._waiting.extend(payloads)
         count = len(self._waiting) - before
         self.count += count
-        logger.warning("channel %r: %d values came back too often and are dead letters", self._name, count)
+        self.log.warning("channel %r: %d values came back too often and are dead letters", self._name, count)
         if self._closed:
             self._drop("nobody takes dead letters any more")
         self._work.unpark_all()
@@ -82,7 +81,7 @@ class DeadLetters(Generic[T]):
         try:
             (value,) = self._codec.decode(array_of([payload]))
         except UnfitValue as error:  # a class of the program's has changed its mind
-            logger.error("channel %r: a dead letter cannot be read: %s", self._name, error)  # noqa: TRY400
+            self.log.error("channel %r: a dead letter cannot be read: %s", self._name, error)  # noqa: TRY400
             self.dropped(1, "a dead letter that cannot be read")
         else:
             await self._end.send(value)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import logging
 import math
 from collections.abc import Collection
 from typing import Any, Generic, TypeVar
@@ -39,8 +38,6 @@ from .sources import Backlog, Source, SourceState
 __all__ = ["Incoming"]
 
 T = TypeVar("T")
-
-logger = logging.getLogger("trionetchan")
 
 
 class _State(enum.Enum):
@@ -422,7 +419,7 @@ class Incoming(Generic[T]):
 
     def _drop(self, count: int, reason: str) -> None:
         self.counts.dropped += count
-        logger.warning("channel %r: %d values dropped: %s", self.name, count, reason)
+        self._owner.log.warning("channel %r: %d values dropped: %s", self.name, count, reason)
 
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(

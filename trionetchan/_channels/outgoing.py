@@ -22,7 +22,6 @@ a moment it is in no statistics and in no record; only the pump itself, outside 
 from __future__ import annotations
 
 import enum
-import logging
 from collections.abc import Collection, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -42,8 +41,6 @@ from .waits import Waits
 __all__ = ["Outgoing"]
 
 T = TypeVar("T")
-
-logger = logging.getLogger("trionetchan")
 
 
 class _State(enum.Enum):
@@ -86,6 +83,7 @@ class Outgoing(Generic[T]):
         self._max_redeliveries = limits.max_redeliveries
         self._dead_letters = dead_letters
         if dead_letters is not None:
+            dead_letters.log = owner.log
             dead_letters.failed = owner.failed
             dead_letters.dropped = lambda count, why: self._drop((), why, more=count, by_peer=True)
         self._attention = trio.CancelScope()
@@ -210,7 +208,7 @@ class Outgoing(Generic[T]):
         if code is Code.VALUE_REFUSED and numbers and not link.settles:
             times = self._dealer.refused(numbers[0])
             if times > self._max_redeliveries:
-                logger.error("channel %r: %s; the value was refused %d times", self.name, message, times)
+                self._owner.log.error("channel %r: %s; the value was refused %d times", self.name, message, times)
         self._look_at_returned()
         self._owner.peer_left(self, code, message)
         self._progress()
@@ -234,7 +232,7 @@ class Outgoing(Generic[T]):
             self._waits.buried(numbers)
             self._dead_letters.add(payload for _, payload in dead)
         elif dead:
-            logger.error("channel %r: %d values came back too often", self.name, len(dead))
+            self._owner.log.error("channel %r: %d values came back too often", self.name, len(dead))
             self._drop(numbers, "they came back too often", by_peer=True)
 
     def _look_at_dead_letters(self) -> None:
@@ -333,7 +331,7 @@ class Outgoing(Generic[T]):
         """Drops values with these numbers, and so many more that have none yet."""
         count = len(numbers) + more
         if count:
-            logger.warning("channel %r: %d values dropped: %s", self.name, count, why)
+            self._owner.log.warning("channel %r: %d values dropped: %s", self.name, count, why)
             self._waits.drop(count, numbers, by_peer=by_peer)
 
     # Drain, sync, statistics

@@ -2,6 +2,7 @@
 
 from .codec import Codec, codec_for
 from .compare import Difference, difference
+from .comparisons import Comparisons
 from .schema import Schema
 
-__all__ = ["Codec", "Difference", "Schema", "codec_for", "difference"]
+__all__ = ["Codec", "Comparisons", "Difference", "Schema", "codec_for", "difference"]

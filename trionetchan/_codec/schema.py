@@ -8,14 +8,21 @@ Decisions:
 - Structure counts, names don't: a renamed class fits. An enum is the set of its wire values. Names are for messages.
 - A record writes every field that it has. A field with a default is always there when sent and may be missing when
   received; a `NotRequired` key may be missing both ways: two flags, not one.
-- A schema from a peer is bounded: its bytes, its nodes, and the length of its names and of its text.
+- A schema from a peer is bounded: its bytes, its nodes, the length of its names and of its text, and how many of its
+  literals share a hash. It is checked as columns, as values are: reading one of any kind takes a few milliseconds.
+- Fields, nodes and schemas are made by the thousand, so they have no slots: a frozen class without is made faster.
 """
 
 from __future__ import annotations
 
 import collections.abc
 import enum
-from collections.abc import Sequence
+import functools
+import itertools
+import operator
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -51,7 +58,9 @@ MAX_NODES = 512
 MAX_NAME_LENGTH = 256  # characters of a record's or field's name
 MAX_TYPE_DEPTH = 100  # types within types
 _MAX_TEXT_DEPTH = 4  # types within types that a text shows
+_MAX_TEXT_LENGTH = 200  # characters, after which it is cut
 _SHOWN = 16  # fields or members that a text shows
+_MAX_COLLISIONS = 64  # literal numbers of one hash
 _MAX_WIRE_DEPTH = 4  # CBOR arrays within arrays: the table, a node, a field, and one to spare
 
 
@@ -98,7 +107,7 @@ _TEXTS = {kind: scalar.__name__ for scalar, kind in SCALARS.items()} | {Kind.NUL
 LITERAL_KINDS = frozenset({Kind.NULL, Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TEXT, Kind.BYTES})
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Field:
     """One field of a record. `attribute` and `init` are this process's own."""
 
@@ -110,7 +119,7 @@ class Field:
     init: bool = attrs.field(default=True, eq=False)  # the constructor takes it
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Node:
     """One node. Which attributes are used depends on the kind; `python` and `hashed` are this process's own."""
 
@@ -124,7 +133,7 @@ class Node:
     hashed: bool = attrs.field(default=False, eq=False)  # within a key or an element of a set: must be hashable
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Schema:
     """A table of nodes; equal if the structure and the names in it are."""
 
@@ -135,10 +144,14 @@ class Schema:
 
     def text(self, index: int) -> str:
         """A node as a short text for people, at most about 200 characters."""
-        return printable(_text(self.nodes, index, _MAX_TEXT_DEPTH))
+        return printable(_joined(_pieces(self.nodes, index, _MAX_TEXT_DEPTH)))
 
     def to_bytes(self) -> bytes:
-        """The wire form. `UnfitValue` if it is larger than a schema may be."""
+        """The wire form, made once. `UnfitValue` if it is larger than a schema may be."""
+        return self._wire
+
+    @functools.cached_property
+    def _wire(self) -> bytes:
         data = cbor2.dumps([_node_to_wire(node) for node in self.nodes])
         if len(data) > MAX_SCHEMA_SIZE:
             raise UnfitValue(
@@ -195,26 +208,56 @@ def python_types(node: Node) -> frozenset[Any]:
 # The text of a node
 
 
-def _text(nodes: Sequence[Node], index: int, depth: int) -> str:
+def _joined(pieces: Iterable[str]) -> str:
+    """As many of the pieces as a text can show. No more are made: those of a peer's type may be very many."""
+    found: list[str] = []
+    size = 0
+    for piece in pieces:
+        found.append(piece)
+        size += len(piece)
+        if size > _MAX_TEXT_LENGTH:
+            break
+    return "".join(found)
+
+
+def _pieces(nodes: Sequence[Node], index: int, depth: int) -> Iterator[str]:
+    """The text of a node, piece by piece; none is empty but the last."""
     node = nodes[index]
     if node.kind in _TEXTS:
-        return "bytearray" if node.python is bytearray else _TEXTS[node.kind]
-    if node.kind is Kind.ANY:
-        return "Any"
-    if node.kind is Kind.LITERAL:
-        return f"Literal[{', '.join(literal_text(value) for value in node.values[:8])}{', …' * (len(node.values) > 8)}]"
-    if depth == 0:
-        return node.name or "…"
-    if node.kind is Kind.RECORD:
-        fields = [f"{f.name}: {_text(nodes, f.node, depth - 1)}{'?' * f.may_be_missing}" for f in node.fields[:_SHOWN]]
-        return f"{node.name}{{{', '.join(fields + ['…'] * (len(node.fields) > _SHOWN))}}}"
-    if node.python is tuple and node.kind is Kind.LIST:
-        return f"tuple[{_text(nodes, node.items[0], depth - 1)}, ...]"
-    parts = [_text(nodes, item, depth - 1) for item in node.items[:_SHOWN]] + ["…"] * (len(node.items) > _SHOWN)
-    if node.kind is Kind.UNION:
-        return " | ".join(parts)
-    name = "dict" if node.kind is Kind.MAP else node.kind.name.lower()
-    return f"{name}[{', '.join(parts) or '()'}]"
+        yield "bytearray" if node.python is bytearray else _TEXTS[node.kind]
+    elif node.kind is Kind.ANY:
+        yield "Any"
+    elif node.kind is Kind.LITERAL:
+        more = ", …" * (len(node.values) > 8)
+        yield f"Literal[{', '.join(literal_text(value) for value in node.values[:8])}{more}]"
+    elif depth == 0:
+        yield node.name or "…"
+    elif node.kind is Kind.RECORD:
+        yield f"{node.name}{{"
+        for place, field in enumerate(node.fields[:_SHOWN]):
+            yield f"{', ' * (place > 0)}{field.name}: "
+            yield from _pieces(nodes, field.node, depth - 1)
+            yield "?" * field.may_be_missing
+        yield ", …}" if len(node.fields) > _SHOWN else "}"
+    else:
+        yield from _pieces_of_items(nodes, node, depth)
+
+
+def _pieces_of_items(nodes: Sequence[Node], node: Node, depth: int) -> Iterator[str]:
+    is_union = node.kind is Kind.UNION
+    if not is_union:
+        is_tuple = node.kind is Kind.LIST and node.python is tuple
+        yield f"{'tuple' if is_tuple else 'dict' if node.kind is Kind.MAP else node.kind.name.lower()}["
+    separator = " | " if is_union else ", "
+    for place, item in enumerate(node.items[:_SHOWN]):
+        if place:
+            yield separator
+        yield from _pieces(nodes, item, depth - 1)
+    if len(node.items) > _SHOWN:
+        yield f"{separator}…"
+    if not is_union:
+        more = ", ..." if node.kind is Kind.LIST and node.python is tuple else ""
+        yield f"{more}]" if node.items else "()]"
 
 
 def literal_text(value: Any) -> str:
@@ -236,6 +279,10 @@ def _node_to_wire(node: Node) -> list[Any]:
 
 
 _READER = Reader(max_depth=_MAX_WIRE_DEPTH)
+_LITERAL_TYPES = frozenset({type(None), bool, int, float, str, bytes})
+_NUMBERS = frozenset({int, float})
+_HASH_MODULUS = sys.hash_info.modulus  # smaller integers have hashes of their own, and few floats have the same one
+_ABSENT, _MISSING = frozenset({1, 3}), frozenset({2, 3})  # flags of a field: bits
 _ITEM_COUNTS = {  # least and most; kinds that are not here have none
     Kind.LIST: (1, 1),
     Kind.SET: (1, 1),
@@ -250,42 +297,65 @@ def _nodes_from_wire(data: bytes) -> tuple[Node, ...]:
     table = _READER.read(data)
     require(type(table) is list and 0 < len(table) <= MAX_NODES, "not a table of nodes")
     nodes = tuple(_node_from_wire(entry, len(table)) for entry in table)
-    for node in nodes:
-        require(
-            node.kind is not Kind.UNION or all(nodes[i].kind is not Kind.UNION for i in node.items),
-            "a union in a union",
-        )
+    unions = {index for index, node in enumerate(nodes) if node.kind is Kind.UNION}
+    require(all(unions.isdisjoint(nodes[index].items) for index in unions), "a union in a union")
+    _require_few_collisions(nodes)
     return nodes
 
 
 def _node_from_wire(entry: Any, count: int) -> Node:
-    require(type(entry) is list and entry and type(entry[0]) is int, "not a node")
+    require(type(entry) is list and entry and type(entry[0]) is int and 0 <= entry[0] < len(Kind), "not a node")
     kind, rest = Kind(entry[0]), cast("list[Any]", entry[1:])
     if kind is Kind.LITERAL:
-        require(rest and all(kind_of(type(value)) in LITERAL_KINDS for value in rest), "a bad literal")
-        require(all(value == value for value in rest), "a literal NaN, which equals nothing")
+        kinds = set(map(type, rest))
+        require(rest and kinds <= _LITERAL_TYPES, "a bad literal")
+        require(float not in kinds or not any(map(operator.ne, rest, rest)), "a literal NaN, which equals nothing")
         return Node(kind, values=tuple(rest))
     if kind is Kind.RECORD:
-        name, is_open, *entries = rest
-        require(type(is_open) is bool, "a bad flag")
-        fields = tuple(_field_from_wire(*entry, count=count) for entry in entries)
-        require(len({field.name for field in fields}) == len(fields), "a field twice")
-        return Node(kind, name=_name_from_wire(name), open=is_open, fields=fields)
+        require(len(rest) >= 2 and type(rest[1]) is bool, "a bad flag")
+        _check_names(rest[:1])
+        return Node(kind, name=rest[0], open=rest[1], fields=_fields_from_wire(rest[2:], count))
     least, most = _ITEM_COUNTS.get(kind, (0, 0))
     require(least <= len(rest) <= most, "a node of the wrong size")
-    return Node(kind, items=tuple(_index_from_wire(index, count) for index in rest))
+    _check_references(rest, count)
+    return Node(kind, items=tuple(rest))
 
 
-def _field_from_wire(name: Any, flags: Any, index: Any, *, count: int) -> Field:
-    require(type(flags) is int and flags in (0, 2, 3), "a bad flag")
-    return Field(_name_from_wire(name), _index_from_wire(index, count), bool(flags & 1), bool(flags & 2))
+def _fields_from_wire(entries: list[Any], count: int) -> tuple[Field, ...]:
+    if not entries:
+        return ()
+    require(set(map(type, entries)) == {list} and set(map(len, entries)) == {3}, "not a field")
+    names, flags, references = zip(*entries, strict=True)
+    _check_names(names)
+    require(len(set(names)) == len(names), "a field twice")
+    require(set(map(type, flags)) == {int} and min(flags) >= 0 and max(flags) <= 3 and 1 not in flags, "a bad flag")
+    _check_references(references, count)
+    return tuple(map(Field, names, references, map(_ABSENT.__contains__, flags), map(_MISSING.__contains__, flags)))
 
 
-def _name_from_wire(name: Any) -> str:
-    require(type(name) is str and len(name) <= MAX_NAME_LENGTH, "a bad name")
-    return cast("str", name)
+def _check_names(names: Sequence[Any]) -> None:
+    require(set(map(type, names)) == {str} and max(map(len, names)) <= MAX_NAME_LENGTH, "a bad name")
 
 
-def _index_from_wire(index: Any, count: int) -> int:
-    require(type(index) is int and 0 <= index < count, "a reference to a node that is not in the table")
-    return cast("int", index)
+def _check_references(references: Sequence[Any], count: int) -> None:
+    complaint = "a reference to a node that is not in the table"
+    require(set(map(type, references)) <= {int}, complaint)
+    require(not references or (min(references) >= 0 and max(references) < count), complaint)
+
+
+def _require_few_collisions(nodes: Iterable[Node]) -> None:
+    """Sets are made of literals: no peer chooses how long that takes. Hashes of text and bytes are not foreseeable."""
+    numbers = [
+        value
+        for node in nodes
+        if set(map(type, node.values)) & _NUMBERS
+        for value in node.values
+        if type(value) in _NUMBERS and not -_HASH_MODULUS < value < _HASH_MODULUS
+    ]
+    if numbers and _share_a_hash(numbers):
+        distinct = (next(same) for _, same in itertools.groupby(sorted(numbers)))  # a value may come twice
+        require(not _share_a_hash(distinct), "too many literals of one hash")
+
+
+def _share_a_hash(values: Iterable[Any]) -> bool:
+    return max(Counter(map(hash, values)).values()) > _MAX_COLLISIONS

@@ -20,10 +20,21 @@ from typing import Protocol
 
 import trio
 
-from .._errors import Code, ConnectionLostError, LimitError, NetchanError, ProtocolError
+from .._errors import Code, ConnectionLostError, LimitError, LimitReached, NetchanError, ProtocolError
 from .._limits import Limits
-from .._protocol.events import Event, Greeted, LimitExceeded, PeerLeft, ResumeRequested, SessionResumed, Violated
+from .._protocol.costs import Judge
+from .._protocol.events import (
+    Event,
+    Greeted,
+    LimitExceeded,
+    PeerLeft,
+    ResumeRequested,
+    SessionResumed,
+    TurnOver,
+    Violated,
+)
 from .._protocol.keepalive import Keepalive, Look
+from .._protocol.overdue import Unfinished
 from .._protocol.resuming import NONCE_SIZE
 from .._protocol.session import Role
 from .._protocol.wire import Wire
@@ -37,6 +48,8 @@ __all__ = ["Connection"]
 PINGS_PER_LEASE = 4
 SHORTEST_INTERVAL = 0.02  # seconds between them
 MAX_PINGS = 8  # without an answer, that are remembered
+MAX_DISCARDED = 32 * 2**20  # bytes that are read after the end: more than can be on the way
+COUNTED_SIZE = 2**20  # bytes of values after which is counted what is held of the peer
 WRITE_SIZE = 512 * 2**10  # bytes handed to the stream at a time, about
 
 
@@ -83,6 +96,8 @@ class Connection:
         """The peer's address, for a log line; or what the stream calls itself."""
         self._tracer = tracer_for(peer.session.role.value, self.peer_name)
         self._limits = limits
+        self._judge = Judge(limits)
+        self._unfinished = Unfinished(limits)
         self._keepalive = Keepalive(limits, trio.current_time())
         self._scope = trio.CancelScope(shield=True)
         self._greeted = trio.Event()
@@ -120,6 +135,12 @@ class Connection:
         self.peer.acknowledger.closed()
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
         self.flush()
+
+    def drop(self, failure: LimitError) -> None:
+        """Ends it at once, because of this. The goodbye goes only if the socket takes it without waiting."""
+        self.leave(Code.LIMIT, str(failure))
+        self.peer.lose(failure)
+        self._scope.cancel()
 
     def fence(self) -> None:
         """Nothing more is read or written: another connection carries the session."""
@@ -206,30 +227,42 @@ class Connection:
     # Reading
 
     async def _read(self) -> None:
+        """Reads until the peer says goodbye or is silent for good; and after this side's, what is on its way."""
         peer_left = False
-        while not peer_left:
+        discarded = 0
+        while not peer_left and discarded < MAX_DISCARDED:
             try:
-                chunk = await self._transport.receive()
+                with trio.CancelScope(deadline=self._unfinished.deadline) as patience:
+                    chunk = await self._transport.receive()
             except STREAM_ERRORS as error:
                 self._fail(ConnectionLostError(f"expected a goodbye, got: {reason(error)}"))
                 return
+            if patience.cancelled_caught:
+                self._exceeded(self._unfinished.reason)
+                continue
             if not chunk:
                 if not self._wire.ended:
                     self._fail(ConnectionLostError("expected a goodbye, got the end of the stream"))
                 return
+            if self._tracer is not None:
+                self._tracer.received(chunk)
+            if self._wire.ended:
+                discarded += len(chunk)
+                continue
             self._keepalive.heard = trio.current_time()
-            peer_left = self._take_in(chunk)
+            peer_left = await self._take_in(chunk)
             del chunk  # nothing of it is held while the next is waited for
             self.flush()
 
-    def _take_in(self, chunk: bytes) -> bool:
-        """Whether the peer has said goodbye."""
-        if self._tracer is not None:
-            self._tracer.received(chunk)
+    async def _take_in(self, chunk: bytes) -> bool:
+        """Whether the peer has said goodbye. In between, the others have their turn."""
         self._reading = True
         peer_left = False
         for event in self._wire.receive_data(chunk):
-            if type(event) in _EVENTS_OF_THE_STREAM:
+            kind = type(event)
+            if kind is TurnOver:
+                await self._end_turn()
+            elif kind in _EVENTS_OF_THE_STREAM:
                 peer_left = self._handle(event)
             else:
                 self.peer.handle(event)
@@ -237,7 +270,44 @@ class Connection:
         since = self._pings.pop(self._wire.answered, None)
         if since is not None:
             self.peer.renew_lease(since)
+        self._look_at_costs()
         return peer_left
+
+    async def _end_turn(self) -> None:
+        self._reading = False
+        self._look_at_costs()
+        self.flush()
+        await trio.lowlevel.checkpoint()
+        self._reading = True
+
+    def _look_at_costs(self) -> None:
+        """What the peer has cost since the last look."""
+        wire, session = self._wire, self.peer.session
+        if wire.ended:
+            self._unfinished.look(None, (), 0)
+            return
+        self._unfinished.look(wire.in_the_middle, session.unfinished, self._keepalive.heard)
+        costs = session.costs
+        while costs.reached:
+            self.peer.reached(costs.reached.pop())
+        if costs.arrived >= COUNTED_SIZE:
+            costs.arrived = 0
+            self.peer.grew()
+            error = session.exceeds_buffer
+        else:
+            error = self._judge.look(costs, self._keepalive.heard)
+        if error is not None and not wire.ended:
+            self._exceeded(error)
+
+    def exceed(self, error: LimitReached) -> None:
+        """The peer has reached a limit: it is told, and its connection ends."""
+        if not self._wire.ended:
+            self._exceeded(error)
+            self.flush()
+
+    def _exceeded(self, error: LimitReached) -> None:
+        self._handle(self._wire.exceeded(error))
+        self._unfinished.look(None, (), 0)
 
     def _handle(self, event: Event) -> bool:
         """An event of the stream itself. Whether the peer has said goodbye."""
@@ -267,6 +337,8 @@ class Connection:
         elif code in (Code.FINISHED, Code.RESTARTING):
             asked = self.peer.session.role is Role.IMPORTER and self._limits.restart_timeout > 0
             self.peer.lose(None, restarting=code is Code.RESTARTING and asked)
+        elif code is Code.LIMIT and self.peer.suspended:
+            pass  # the exporter has not looked at what this stream was to go on with: another attempt may be let in
         elif code is Code.LIMIT:
             self.peer.lose(LimitError(f"the peer ended the connection: {message}"))
         else:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import socket
 import ssl
 import stat
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import trio
 
+from .._log import BoundedLog
 from .transport import is_out_of_files, out_of_files_error
 
 __all__ = ["BoundListener", "PatientListener", "listen_tcp", "listen_unix"]
@@ -24,11 +24,16 @@ BACKLOG = 1024  # connections to a unix socket that may wait to be accepted
 LOCK_RETRY_DELAY = 0.01  # seconds
 LOCK_ATTEMPTS = 500  # counted, not timed: the clock may be a test's own, while the other process runs in real time
 
-logger = logging.getLogger("trionetchan")
-
 
 class PatientListener(trio.abc.Listener[trio.abc.Stream]):
-    """A listener that survives a lack of file descriptors: it logs it once, and accepts again when some are free."""
+    """A listener that survives a lack of file descriptors: it logs it once, and accepts again when some are free.
+
+    `make_room` and `log` are set before it accepts.
+    """
+
+    make_room: Callable[[], bool]
+    """Gives up a connection that can be spared, if there is one: its file descriptor is free then."""
+    log: BoundedLog
 
     def __init__(self, listener: trio.abc.Listener[Any]) -> None:
         self._listener = listener
@@ -43,9 +48,10 @@ class PatientListener(trio.abc.Listener[trio.abc.Stream]):
                 if not is_out_of_files(error):
                     raise
                 if not logged:
-                    logger.warning("cannot accept importers for now: %s", out_of_files_error())
+                    self.log.warning("cannot accept importers for now: %s", out_of_files_error())
                     logged = True
-                await trio.sleep(ACCEPT_RETRY_DELAY)
+                if not self.make_room():
+                    await trio.sleep(ACCEPT_RETRY_DELAY)
             else:
                 return stream
 

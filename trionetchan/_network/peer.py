@@ -59,6 +59,10 @@ class PeerOwner(Protocol):
         """The peer has reached this limit."""
         ...
 
+    def grew(self) -> None:
+        """More is held of the peer than a while ago."""
+        ...
+
 
 class Writer(Protocol):
     """What a peer needs of its connection."""
@@ -186,6 +190,10 @@ class Peer:
     def reached(self, limit: str) -> None:
         """The peer has reached this limit."""
         self._owner.reached(limit)
+
+    def grew(self) -> None:
+        """More is held of the peer than a while ago."""
+        self._owner.grew()
 
     # Binding
 

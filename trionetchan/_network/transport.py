@@ -106,6 +106,7 @@ class SocketTransport(Transport):
         self._fileno = stream.socket.fileno  # asked each time: -1 once closed, when the number may be another file's
 
     async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()  # before the read: what is read is not lost
         try:
             data = os.read(self._fileno(), READ_SIZE)
         except BlockingIOError:
@@ -166,6 +167,15 @@ class TLSTransport(Transport):
         except trio.BrokenResourceError as error:
             self._send_alert(error.__cause__)
             raise
+
+    async def aclose(self) -> None:
+        # Trio's would begin the handshake, or wait for its end, to say goodbye then.
+        try:
+            self._tls.getpeercert(binary_form=True)
+        except (trio.NeedHandshakeError, ValueError):  # not begun, or not come to its end
+            await trio.aclose_forcefully(self._tls)
+        else:
+            await super().aclose()
 
     def _send_alert(self, error: BaseException | None) -> None:
         if isinstance(error, ssl.SSLError):

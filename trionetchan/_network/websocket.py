@@ -14,7 +14,6 @@ and a peer that breaks the protocol is told by `aclose`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import operator
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -35,6 +34,7 @@ except ImportError as error:
 
 from .._errors import ConnectionLostError, ProtocolError
 from .._limits import Limits
+from .._log import BoundedLog
 from .dialing import Dial, open_tcp_stream
 from .transport import STREAM_ERRORS, Transport, check_ssl_context, reason, transport_over
 from .websocket_handshake import (
@@ -53,8 +53,6 @@ __all__ = ["Acceptor", "Address", "WebSocketStream", "checked_origins", "connect
 
 MAX_MESSAGE_SIZE = 2**20  # bytes; part of the protocol, so no choice
 MESSAGE_SIZE = 64 * 2**10  # bytes, of those that are written
-
-logger = logging.getLogger("trionetchan")
 
 
 class _Rules(Extension):
@@ -92,6 +90,22 @@ class _Rules(Extension):
         return RsvBits(False, False, False)
 
 
+class _Budget:
+    """How many frames may bring nothing: `most` at once, and in ten seconds as many again."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._left = float(most)
+        self._filled_at = trio.current_time()
+
+    def spend(self) -> bool:
+        """One more has come. Whether it is forgiven."""
+        now = trio.current_time()
+        self._left = min(self.most, self._left + (now - self._filled_at) * self.most / 10) - 1
+        self._filled_at = now
+        return self._left >= 0
+
+
 @attrs.define
 class _OneTask:
     """Around what one task may do at a time."""
@@ -113,15 +127,17 @@ class _OneTask:
 class WebSocketStream(trio.abc.HalfCloseableStream):
     """The stream over a WebSocket whose handshake is done. `answer_pings` runs beside it.
 
-    `send_eof` closes more than our direction: the peer answers with its own close frame, and sends nothing more.
+    `send_eof` closes more than our direction: the peer answers with its own close frame, and sends nothing more. It has
+    many attributes because reading, writing, answering pings and closing share one protocol object.
     """
 
-    def __init__(self, stream: trio.abc.Stream, side: ConnectionType, first: bytes, close_timeout: float) -> None:
+    def __init__(self, stream: trio.abc.Stream, side: ConnectionType, first: bytes, limits: Limits) -> None:
         self._stream = stream
         self._transport = transport_over(stream)
         self._rules = _Rules()
         self._protocol = Protocol(side, [self._rules], first)
-        self._close_timeout = close_timeout
+        self._close_timeout = limits.goodbye_timeout
+        self._useless = _Budget(limits.max_useless_frames)
         self._close_code: int = CloseReason.NORMAL_CLOSURE
         self._closed = False
         self._end: str | None = None  # nothing more comes; empty, or what was wrong
@@ -135,6 +151,11 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
 
     def __repr__(self) -> str:
         return f"<WebSocketStream over {self._transport!r}>"
+
+    @property
+    def flooded(self) -> bool:
+        """Whether the peer has sent too many frames that bring nothing."""
+        return self._close_code == CloseReason.POLICY_VIOLATION
 
     @property
     def identity(self) -> bytes:
@@ -166,7 +187,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
                     self._feed(await self._receive())
                     waited = True
                 elif not self._received:  # however many there are that bring nothing, other tasks have their turn
-                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    await trio.lowlevel.checkpoint()
             if self._received:
                 if not waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -198,16 +219,28 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         match next(self._protocol.events(), None):
             case None:
                 return False
-            case BytesMessage(data=data):
+            case BytesMessage(data=data) if data:
                 self._received = bytes(data)
             case Ping(payload=payload):
                 self._pong = bytes(payload)
                 self._pinged.unpark()
+                self._count_useless("pings")
             case CloseConnection(code=code, reason=text):
                 self._take_close(code, text or "")
+            case Pong():
+                self._count_useless("pongs")
             case _:
-                pass  # a pong
+                self._count_useless("empty frames")
         return True
+
+    def _count_useless(self, what: str) -> None:
+        """Tells the peer that floods, and reads no more of it."""
+        if self._end is None and not self._useless.spend():
+            self._close_code = CloseReason.POLICY_VIOLATION
+            most = self._useless.most
+            self._end = (
+                f"expected at most {most} frames that bring nothing in 10 s (max_useless_frames), got more {what}"
+            )
 
     def _take_close(self, code: int, text: str) -> None:
         if self._protocol.state not in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED):
@@ -247,7 +280,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
 
     async def _write_close(self) -> None:
         if self._protocol.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
-            await self._write(CloseConnection(self._close_code))
+            await self._write(CloseConnection(self._close_code, self._end if self.flooded else None))
         else:
             await trio.lowlevel.checkpoint()
 
@@ -323,7 +356,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
                 self._feed(await self._transport.receive())
         # Where no close frame can be expected, the peer is heard to its end: a reset would destroy ours on its way.
         while self._protocol.state is not ConnectionState.CLOSED and await self._transport.receive():
-            pass
+            await trio.lowlevel.checkpoint_if_cancelled()  # also if each read finds something
 
 
 _ORDERLY = {CloseReason.NORMAL_CLOSURE, CloseReason.GOING_AWAY, CloseReason.NO_STATUS_RCVD}
@@ -354,6 +387,9 @@ class Acceptor:
     serve: Callable[[trio.abc.Stream], Awaitable[None]]
     origins: frozenset[str] | None
     limits: Limits
+    log: BoundedLog
+    reached: Callable[[str], None]
+    """Is told the name of a limit that a client has reached."""
 
     async def __call__(self, stream: trio.abc.Stream) -> None:
         """Serves the client at the other end of this stream, which is closed then."""
@@ -367,9 +403,13 @@ class Acceptor:
             with trio.move_on_after(self.limits.goodbye_timeout):
                 await transport.aclose()
             return
-        opened = WebSocketStream(stream, ConnectionType.SERVER, first, self.limits.goodbye_timeout)
-        async with _answering_pings(opened):
-            await self.serve(opened)
+        opened = WebSocketStream(stream, ConnectionType.SERVER, first, self.limits)
+        try:
+            async with _answering_pings(opened):
+                await self.serve(opened)
+        finally:
+            if opened.flooded:
+                self.reached("max_useless_frames")
 
     async def _accept(self, transport: Transport, *, secure: bool) -> bytes | None:
         """The bytes behind the client's request; None if nothing came of it."""
@@ -388,9 +428,9 @@ class Acceptor:
         except STREAM_ERRORS as error:
             why = f"expected the handshake of a WebSocket, got: {reason(error)}"
         except Exception:
-            logger.exception("the connection with %s ended", peer_name)
+            self.log.exception("the connection with %s ended", peer_name)
             return None
-        logger.warning("the connection with %s ended: %s", peer_name, why)
+        self.log.warning("the connection with %s ended: %s", peer_name, why)
         return None
 
 
@@ -440,7 +480,7 @@ async def _connect(stream: trio.abc.Stream, address: Address, limits: Limits) ->
         raise ProtocolError(f"{address}: {error}") from error
     except STREAM_ERRORS as error:
         raise ConnectionLostError(f"{address}: expected a WebSocket, got: {reason(error)}") from error
-    opened = WebSocketStream(stream, ConnectionType.CLIENT, first, limits.goodbye_timeout)
+    opened = WebSocketStream(stream, ConnectionType.CLIENT, first, limits)
     if subprotocol != SUBPROTOCOL:
         await opened.refuse(CloseReason.PROTOCOL_ERROR)
         raise ProtocolError(f"{address}: expected the subprotocol {SUBPROTOCOL}, got {subprotocol or 'none'}")

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from http import HTTPStatus
 
 import attrs
+import trio
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
 from wsproto.handshake import H11Handshake
@@ -164,7 +165,7 @@ async def refuse(transport: Transport, refusal: Refused) -> None:
     await transport.send_all(["\r\n".join(lines).encode() + END_OF_HEAD + body])
     await transport.send_eof()
     while await transport.receive():
-        pass
+        await trio.lowlevel.checkpoint_if_cancelled()  # also if each read finds something
 
 
 async def connect(transport: Transport, address: Address) -> tuple[bytes, str | None]:

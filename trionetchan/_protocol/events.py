@@ -25,6 +25,7 @@ __all__ = [
     "ResumeRequested",
     "SessionResumed",
     "Settled",
+    "TurnOver",
     "ValuesReceived",
     "Violated",
 ]
@@ -126,6 +127,11 @@ class Closed:
 
 
 @attrs.define
+class TurnOver:
+    """Nothing has happened, but so much work is done that others should have their turn."""
+
+
+@attrs.define
 class PeerLeft:
     """The peer has said goodbye. No event follows."""
 
@@ -160,6 +166,7 @@ Event = (
     | Acknowledged
     | Settled
     | Closed
+    | TurnOver
     | PeerLeft
     | Violated
     | LimitExceeded

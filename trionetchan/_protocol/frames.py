@@ -527,6 +527,14 @@ class FrameCutter:
         self._started = False
         self._data: Data | None = None  # the frame of which a part has been passed on, without its payload
         self._missing = 0  # bytes of it
+        self._cut = 0  # frames
+        self.goes_on = False
+        """Whether the last frame that was passed on is a further part of one that had come in part."""
+
+    @property
+    def in_the_middle(self) -> int | None:
+        """The number of the frame that has come in part; None: none has."""
+        return self._cut if self._buffer or self._data is not None else None
 
     def cut(self, chunk: bytes | bytearray) -> Iterator[Frame]:
         """The frames that `chunk` completes. `ProtocolError`, raised in its place among them, is final."""
@@ -536,19 +544,15 @@ class FrameCutter:
                 return
             chunk = bytes(self._buffer)
             self._buffer.clear()
-        position = 0
-        if not self._started:
-            self._check_start(chunk)
-            if not self._started:
-                self._buffer += chunk
-                return
-            position = len(MAGIC)
+        position = self._start(chunk)
         view = memoryview(chunk)
         end = len(chunk)
         if self._data is not None:
             position = min(self._missing, end)
+            self.goes_on = True
             yield self._go_on(self._data, view[:position])
-        while position < end:
+            self.goes_on = False
+        while self._started and position < end:
             try:
                 major, size, start = read_head(view, position)
             except IndexError:
@@ -564,6 +568,7 @@ class FrameCutter:
                     return
                 self._wanted = start + size - position
                 break
+            self._cut += 1
             yield decode(view[start : start + size])
             position = start + size
         if position < end:
@@ -573,14 +578,18 @@ class FrameCutter:
         """The next part of a frame that has been passed on in part."""
         self._missing -= len(payload)
         self._data = frame if self._missing else None
+        self._cut += not self._missing
         return attrs.evolve(frame, more=frame.more or self._missing > 0, payload=payload)
 
-    def _check_start(self, chunk: bytes | bytearray) -> None:
-        """The stream starts with the magic bytes, as far as they have come."""
+    def _start(self, chunk: bytes | bytearray) -> int:
+        """Where the frames begin in the chunk. The stream starts with the magic bytes, as far as they have come."""
+        if self._started:
+            return 0
         if chunk[: len(MAGIC)] != MAGIC[: len(chunk)]:
             hint = ": the other side uses TLS, and this side does not (`ssl_context=`)" if _is_tls(chunk) else ""
             raise ProtocolError(f"expected a stream that starts with {MAGIC!r}, got {bytes(chunk[:16])!r}{hint}")
         self._started = len(chunk) >= len(MAGIC)
+        return len(MAGIC) if self._started else 0
 
     def _begin(self, frame: memoryview, size: int) -> Data | None:
         """What has come of a frame of `size` bytes, if it is DATA as this version sends it."""

@@ -93,7 +93,7 @@ class Handshake:
         return self._peer is not None
 
     def _parameters(self) -> Parameters:
-        said = parameters(self._limits)
+        said = parameters(self._limits, self.session.first_buffer)
         if self._nonce is not None:
             said |= {"resume": self._resume_time, "nonce": self._nonce}
         return said
@@ -246,12 +246,12 @@ class ExporterHandshake(Handshake):
         return resumed
 
 
-def parameters(limits: Limits) -> Parameters:
+def parameters(limits: Limits, first_buffer: int) -> Parameters:
     """What a side that does not resume says of itself in its hello."""
     return {
         "frame": limits.max_frame_size,
         "value": limits.max_value_size,
-        "buffer": limits.max_buffered_bytes,
+        "buffer": first_buffer,
         "keepalive": milliseconds(limits.keepalive),
         "resume": 0,
         "settle": 1,

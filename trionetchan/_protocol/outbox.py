@@ -22,6 +22,8 @@ __all__ = ["FRAME_SIZE", "Outbox", "Piece", "Writing"]
 
 FRAME_SIZE = 128 * 2**10  # bytes of the largest frame that is sent
 
+OBJECT_SIZE = 64  # bytes that a frame costs beside its own
+
 Piece = bytes | memoryview
 
 
@@ -63,6 +65,11 @@ class Writing:
         return pieces
 
 
+def _cost(kept: bytes | Writing) -> int:
+    """What holding it costs, in bytes."""
+    return OBJECT_SIZE if isinstance(kept, Writing) else OBJECT_SIZE + len(kept)
+
+
 class Outbox:
     """Frames on their way out. An acknowledgement waits here until `hurry`."""
 
@@ -75,6 +82,8 @@ class Outbox:
         self._forgotten = 0  # how many were kept before these
         self._seen: Seen | None = None  # to be said
         self._control: list[bytes] = []
+        self._control_size = 0
+        self._kept_size = 0
         self._acks: dict[int, ReceiveWindow] = {}
         self._hurried = False
         self._line: deque[Writing] = deque()  # the channels that have data or a close to write
@@ -82,6 +91,16 @@ class Outbox:
     def __len__(self) -> int:
         """How many control frames wait."""
         return len(self._control)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes of control frames wait, and what it costs to hold them."""
+        return self._control_size
+
+    @property
+    def unseen_bytes(self) -> int:
+        """The same, of those that are kept."""
+        return self._kept_size
 
     @property
     def unseen(self) -> int:
@@ -107,7 +126,9 @@ class Outbox:
 
     def say(self, frame: Frame) -> None:
         """A control frame."""
-        self._control.append(encode(frame))
+        encoded = encode(frame)
+        self._control.append(encoded)
+        self._control_size += _cost(encoded)
 
     def acknowledge(self, channel_id: int, window: ReceiveWindow) -> None:
         """The sender is to be told, after `hurry`, what has been delivered and confirmed."""
@@ -151,6 +172,7 @@ class Outbox:
         """The session cannot be resumed."""
         self.keeps = False
         self._kept.clear()
+        self._kept_size = 0
 
     def check_seen(self, count: int) -> None:
         """`ProtocolError` unless the peer may have seen just so many."""
@@ -163,11 +185,13 @@ class Outbox:
         kept = list(self._kept)[count - self._forgotten :]
         return [writing for writing in kept if isinstance(writing, Writing)]
 
-    def seen(self, count: int) -> None:
-        """After `check_seen`: the peer has so many."""
+    def seen(self, count: int) -> bool:
+        """After `check_seen`: the peer has so many. Whether that is news."""
+        news = self._forgotten < count
         while self._forgotten < count:
-            self._kept.popleft()
+            self._kept_size -= _cost(self._kept.popleft())
             self._forgotten += 1
+        return news
 
     def rewind(self, count: int) -> None:
         """On a new stream, after `check_seen`: what the peer has not seen of what was said is said again."""
@@ -177,6 +201,8 @@ class Outbox:
                 writing.closed = False
         self._control[:0] = [frame for frame in self._kept if isinstance(frame, bytes)]
         self._kept.clear()
+        self._control_size = sum(map(_cost, self._control))
+        self._kept_size = 0
         self._seen = None  # the peer was told when the stream began
         self.drop_data()
 
@@ -187,7 +213,9 @@ class Outbox:
         pieces: list[Piece] = list(self._control)
         if self.keeps:
             self._kept.extend(self._control)
+            self._kept_size += self._control_size
         self._control.clear()
+        self._control_size = 0
         if self._seen is not None:
             pieces.append(encode(self._seen))
             self._seen = None
@@ -200,6 +228,7 @@ class Outbox:
             writing = self._line.popleft()
             if self.keeps and writing.close_is_next:
                 self._kept.append(writing)
+                self._kept_size += _cost(writing)
             frame = writing.next_frame(max_size)
             size -= sum(map(len, frame))
             pieces += frame

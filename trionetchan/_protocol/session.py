@@ -43,14 +43,16 @@ changes: a channel stands as it stood.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
 
 from .._batch import Batch
-from .._errors import Code, ProtocolError
+from .._errors import Code, LimitReached, ProtocolError
 from .._limits import Limits
+from .costs import LEAST_PIECE, SMALL_FRAME, UNITS_PER_IMPORT, Costs
 from .events import (
     Accepted,
     Acknowledged,
@@ -67,11 +69,13 @@ from .outbox import Outbox, Piece, Writing
 from .settling import SettledReceiveWindow, SettledSendWindow
 from .window import ReceiveWindow, SendWindow
 
-__all__ = ["MAX_ANSWERS", "Role", "Session", "State"]
+__all__ = ["Role", "Session", "State"]
 
-MAX_ANSWERS = 10_000  # frames owed to a peer that does not read them
 MAX_UNSEEN = 2**16  # control frames that a peer may leave unconfirmed, beside what is on its way
 LEAST_FRAME_SIZE = 64 * 2**10  # what every peer reads
+LEAST_BUFFER = 4 * 2**10  # bytes of values that an importer may send on any channel
+UNSEEN_SHARE = 4  # so many times the bytes that may wait for a peer may be on their way to it
+BUFFER_SHARE = 4  # a channel gets one part in so many of what is left for the connection
 SEEN_INTERVAL = 16  # control frames of the peer after which it is told that it can forget them
 
 
@@ -123,6 +127,7 @@ class _Channel:
     window: int
     count: int | None
     settles: bool = False
+    name: str = ""
     writing: Writing | None = None
     receiver: ReceiveWindow | None = None
     last_word: tuple[Code, str] = (Code.FINISHED, "")
@@ -131,6 +136,20 @@ class _Channel:
     def sender(self) -> SendWindow:
         assert self.writing is not None
         return self.writing.window
+
+    @property
+    def used(self) -> bool:
+        """Whether anything has gone over it."""
+        if self.receiver is not None:
+            return self.receiver.bytes_received > 0
+        return self.writing is not None and self.writing.window.sent > 0
+
+    def late_frames(self, largest_value: int) -> int:
+        """How many frames of the peer may be on their way when this side closes the channel."""
+        if self.sends:
+            return 2  # an answer, and a close
+        values = self.window if self.receiver is None else self.receiver.value_limit - self.receiver.received
+        return 3 + values * (2 if self.settles else 1) + largest_value // SMALL_FRAME
 
 
 _COUNTED = frozenset({Import, Accept, Reject, Settle, Close})
@@ -153,15 +172,45 @@ class Session:
         self._channels: dict[int, _Channel] = {}
         self._unsaid: dict[int, _Channel] = {}  # those in LAST_WORD
         self._settled: dict[int, SettledReceiveWindow] = {}  # those with settlements that are not said
+        self._names = Counter[str]()  # of the channels
+        self._allotted = 0  # bytes of values that may have arrived on all channels and not be delivered
         self._next_id = 0
         self._peer: dict[str, int] | None = None  # the parameters of its hello
         self.outbox.keeps = limits.resume_timeout > 0
         self.resume_time = 0.0
         """For how long, in seconds, both sides keep the session when its stream breaks."""
+        self.costs = Costs()
+        self.unfinished = set[int]()
+        """The channels on which a value has come in part."""
         self.established = False
         """Whether the peer has said anything on a channel, so that it has state of this session."""
         self._handled = 0  # control frames of the peer
         self._told = 0  # how many of them it has been told of
+
+    @property
+    def first_buffer(self) -> int:
+        """How many bytes of values the peer may send on each channel until it is told more; its hello says so.
+
+        An importer opens its channels itself. To an exporter they are the peer's, so each gets its share when it is
+        bound.
+        """
+        most = self._limits.max_buffered_bytes
+        return most if self.role is Role.IMPORTER else min(most, LEAST_BUFFER)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How many bytes of values have come and are not delivered, on all channels."""
+        return sum(channel.receiver.buffered_bytes for channel in self._channels.values() if channel.receiver)
+
+    @property
+    def exceeds_buffer(self) -> LimitReached | None:
+        """Whether more values of an importer have come than are to be held."""
+        limits = self._limits
+        most = limits.max_connection_bytes + limits.max_value_size + len(self._channels) * LEAST_BUFFER
+        if self.role is Role.EXPORTER and (held := self.buffered_bytes) > most:
+            expected = f"values of at most {most} bytes that wait to be delivered, of all channels"
+            return LimitReached("max_connection_bytes", f"expected {expected}, got {held}")
+        return None
 
     # What the peer has said of itself
 
@@ -220,6 +269,7 @@ class Session:
     def reject(self, channel_id: int, code: Code, message: str) -> None:
         """Refuses an import."""
         self._command(self._channels[channel_id], Command.REJECT)
+        self.costs.refused += 1
         self.outbox.say(Reject(channel_id, code, message))
 
     def sender(self, channel_id: int) -> SendWindow:
@@ -286,6 +336,8 @@ class Session:
             return
         self._command(channel, Command.CLOSE)
         if channel.writing is None:
+            self.costs.expected += channel.late_frames(self._limits.max_value_size)
+            self.costs.refused += code is Code.VALUE_REFUSED
             channel.last_word = (code, message)
             self.outbox.no_acknowledgement(channel_id)
             self._say_settled(channel_id)
@@ -302,8 +354,11 @@ class Session:
 
     # Frames of the peer
 
-    def receive(self, frame: Frame) -> Event | None:
-        """What a frame brings, if anything. `ProtocolError` if the peer may not send it now."""
+    def receive(self, frame: Frame, *, begun: bool = False) -> Event | None:
+        """What a frame brings, if anything. `begun`: it is a further part of one that has come in part.
+
+        `ProtocolError` if the peer may not send it now, `LimitReached` if it has sent too much.
+        """
         if type(frame) in _COUNTED:
             self._count()
         if type(frame) is Import:
@@ -325,7 +380,11 @@ class Session:
             raise ProtocolError(f"expected no {kind_name(frame)} for channel {channel_id}, which is {state.value} here")
         handler, following = step
         if handler is None or channel is None:
+            if not begun:
+                self.costs.late()
             return None
+        if type(frame) is Data and frame.more and not begun and len(frame.payload) < LEAST_PIECE:
+            self.costs.useless += 1
         event = handler(self, channel, frame)
         if following is not state:
             self._move(channel, following)
@@ -343,19 +402,39 @@ class Session:
             raise ProtocolError(f"expected the channel id {self._next_id} next, got {frame.channel}")
         if not frame.window:
             raise ProtocolError(f"expected a window of at least 1, got 0, on channel {frame.name!r}")
-        if len(self.outbox) > MAX_ANSWERS:
-            raise ProtocolError(f"expected a peer that reads, got {len(self.outbox)} answers that wait for it")
-        if self.outbox.unseen > MAX_UNSEEN:
-            raise ProtocolError(f"expected SEEN of at least one of {self.outbox.unseen} control frames, got none")
+        self._check_answers()
         self._next_id += 1
-        if len(self._channels) >= self._limits.max_channels:
-            message = f"{frame.name}: expected at most {self._limits.max_channels} channels at a time, got one more"
-            self.outbox.say(Reject(frame.channel, Code.LIMIT, message))
+        self.costs.work += UNITS_PER_IMPORT
+        if (refusal := self._too_many(frame.name)) is not None:
+            self.costs.refused += 1
+            self.outbox.say(Reject(frame.channel, Code.LIMIT, refusal))
             return None
         window = self._clamp(frame.window)
-        channel = _Channel(frame.channel, State.ASKED, frame.receives, window, frame.count, frame.settles)
+        channel = _Channel(frame.channel, State.ASKED, frame.receives, window, frame.count, frame.settles, frame.name)
         self._channels[frame.channel] = channel
+        self._names[frame.name] += 1
         return ImportRequested(frame.channel, frame.name, frame.receives, frame.count, frame.schema)
+
+    def _check_answers(self) -> None:
+        """`LimitReached` for a peer that asks and does not read, or does not say what it has seen."""
+        most, waiting = self._limits.max_answer_bytes, self.outbox.waiting_bytes
+        if waiting > most:
+            raise LimitReached("max_answer_bytes", f"expected a peer that reads, got {waiting} bytes that wait for it")
+        if self.outbox.unseen > MAX_UNSEEN or self.outbox.unseen_bytes > UNSEEN_SHARE * most:
+            raise LimitReached(
+                "max_answer_bytes", f"expected SEEN of at least one of {self.outbox.unseen} control frames, got none"
+            )
+
+    def _too_many(self, name: str) -> str | None:
+        """Why there cannot be one more channel, of this name."""
+        limits = self._limits
+        if len(self._channels) >= limits.max_channels:
+            self.costs.reached.append("max_channels")
+            return f"{name}: expected at most {limits.max_channels} channels at a time, got one more"
+        if self._names[name] >= limits.max_imports_per_name:
+            self.costs.reached.append("max_imports_per_name")
+            return f"{name}: expected at most {limits.max_imports_per_name} imports of a name at a time, got one more"
+        return None
 
     def _on_accept(self, channel: _Channel, frame: Accept) -> Accepted:
         if not frame.window:
@@ -376,16 +455,27 @@ class Session:
     def _on_data(self, channel: _Channel, frame: Data) -> ValuesReceived | None:
         assert channel.receiver is not None
         whole = channel.receiver.receive(frame.first, frame.payload, more=frame.more)
-        return None if whole is None else ValuesReceived(channel.id, *whole)
+        self.costs.values(0 if whole is None else whole[1], len(frame.payload))
+        if whole is None:
+            self.unfinished.add(channel.id)
+            return None
+        self.unfinished.discard(channel.id)
+        return ValuesReceived(channel.id, *whole)
 
     def _on_ack(self, channel: _Channel, frame: Ack) -> Acknowledged:
-        return Acknowledged(
-            channel.id, channel.sender.acknowledge(frame.delivered, frame.value_limit, frame.byte_limit)
-        )
+        window = channel.sender
+        allowed = min(window.value_limit, window.acknowledged + window.window)
+        limit = frame.value_limit if channel.count is None else min(frame.value_limit, channel.count)
+        count = window.acknowledge(frame.delivered, limit, frame.byte_limit)
+        if not count and min(window.value_limit, window.acknowledged + window.window) == allowed:
+            self.costs.useless += 1
+        return Acknowledged(channel.id, count)
 
     def _on_redelivered(self, channel: _Channel, frame: Redelivered) -> RedeliveredNext:
         if not isinstance(channel.receiver, SettledReceiveWindow):
             raise _not_settling(frame)
+        if channel.receiver.expects_returned:
+            self.costs.useless += 1
         channel.receiver.expect_returned(frame.first, frame.count)
         return RedeliveredNext(channel.id)
 
@@ -495,9 +585,11 @@ class Session:
         for channel in self._channels.values():
             if channel.receiver is not None:
                 channel.receiver.rewind()
-                if channel.state in (State.RECEIVING, State.SETTLING) and channel.receiver.delivered:
+                told = channel.receiver.delivered or channel.receiver.widened
+                if channel.state in (State.RECEIVING, State.SETTLING) and told:
                     self.outbox.acknowledge(channel.id, channel.receiver)
         self._told = self._handled
+        self.unfinished.clear()
         self.hurry()
 
     def restart(self) -> None:
@@ -518,7 +610,8 @@ class Session:
             raise self._unexpected(frame)
         self.established = True
         self.outbox.check_seen(frame.count)
-        self.outbox.seen(frame.count)
+        if not self.outbox.seen(frame.count):
+            self.costs.useless += 1
 
     # Helpers
 
@@ -538,9 +631,15 @@ class Session:
             sender = SettledSendWindow if channel.settles else SendWindow
             send_window = sender(window, granted, limits.max_buffered_bytes, self._peer["buffer"])
             channel.writing = Writing(channel.id, send_window)
-        else:
-            receiver = SettledReceiveWindow if channel.settles else ReceiveWindow
-            channel.receiver = receiver(window, limits.max_buffered_bytes, channel.count, limits.max_value_size)
+            return
+        receiver = SettledReceiveWindow if channel.settles else ReceiveWindow
+        channel.receiver = receiver(window, self.first_buffer, channel.count, limits.max_value_size)
+        share = min((limits.max_connection_bytes - self._allotted) // BUFFER_SHARE, limits.max_buffered_bytes)
+        if share > self.first_buffer:
+            self._allotted += share
+            channel.receiver.widen(share)
+            self.outbox.acknowledge(channel.id, channel.receiver)
+            self.outbox.hurry()
 
     def _say_settled(self, channel_id: int) -> None:
         window = self._settled.pop(channel_id, None)
@@ -569,8 +668,21 @@ class Session:
         if following is None:
             following = State.SENDING if channel.sends else State.RECEIVING
         channel.state = following
+        self.unfinished.discard(channel.id)
         if following is State.CLOSED:
             del self._channels[channel.id]
+            if self.role is Role.EXPORTER:
+                self._take_back(channel)
+
+    def _take_back(self, channel: _Channel) -> None:
+        """What a closed channel had of what the importer may have."""
+        self._names[channel.name] -= 1
+        if not self._names[channel.name]:
+            del self._names[channel.name]
+        if channel.receiver is not None and channel.receiver.widened:
+            self._allotted -= channel.receiver.byte_window
+        if not channel.used:
+            self.costs.unused()
 
     # The table at the top of this module. For a frame: what it does (None: it is ignored), and the next state.
 

@@ -69,7 +69,7 @@ class SettledSendWindow(SendWindow):
                 self._settled[place][each] = 1
         self.acknowledged += len(numbers)
         batches = [(self._kept[place], places) for place, places in found]
-        self._forget_whole()
+        self._forget_whole([place for place, _ in found])
         return batches
 
     def _find(self, numbers: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
@@ -88,13 +88,12 @@ class SettledSendWindow(SendWindow):
             places.append(inside)
         yield place, places
 
-    def _forget_whole(self) -> None:
-        """Keeps only the batches of which some value is not settled."""
-        whole = [all(settled) for settled in self._settled]
-        if any(whole):
-            self._bytes_kept -= sum(batch.size for batch, over in zip(self._kept, whole, strict=True) if over)
-            self._kept = [batch for batch, over in zip(self._kept, whole, strict=True) if not over]
-            self._settled = [each for each, over in zip(self._settled, whole, strict=True) if not over]
+    def _forget_whole(self, places: Sequence[int]) -> None:
+        """Keeps of the batches in these places only those of which some value is not settled."""
+        for place in reversed(places):
+            if all(self._settled[place]):
+                self._bytes_kept -= self._kept[place].size
+                del self._kept[place], self._settled[place]
 
     def unacknowledged_below(self, number: int) -> int:
         return sum(
@@ -123,6 +122,11 @@ class SettledReceiveWindow(ReceiveWindow):
         self._returned: tuple[int, int] | None = None  # the batch that comes next: its first number, and its count
 
     # What comes
+
+    @property
+    def expects_returned(self) -> bool:
+        """Whether it is said already that the next batch came back."""
+        return self._returned is not None
 
     def expect_returned(self, first: int, count: int) -> None:
         """The next batch brings values that came back from some importer."""

@@ -158,7 +158,9 @@ class ReceiveWindow:
         """How many delivered values the sender has been told of, and with them its limits."""
         self.ack_pending = False
         """Whether the session has been asked for an acknowledgement that has not told all yet."""
-        self._byte_window = byte_window
+        self.byte_window = byte_window
+        self.widened = False
+        """Whether more bytes may come than the peer knows from the hello."""
         self._max_value_size = max_value_size
         self._bytes_confirmed = 0  # of the batches that are confirmed whole
         self._bytes_delivered = 0  # of those that are delivered whole
@@ -172,11 +174,17 @@ class ReceiveWindow:
         self._one_step_ago = 0  # the count of delivered values then
         self._two_steps_ago = 0
 
+    def widen(self, byte_window: int) -> None:
+        """Allows more bytes, with the next acknowledgement, which is to come now."""
+        self.byte_window = byte_window
+        self.widened = True
+        self.announced = -1
+
     def _limits(self) -> tuple[int, int]:
         value_limit = self.confirmed + self.window
         if self.count is not None:
             value_limit = min(value_limit, self.count)
-        return value_limit, self._bytes_confirmed + self._byte_window
+        return value_limit, self._bytes_confirmed + self.byte_window
 
     @property
     def value_limit(self) -> int:
@@ -272,7 +280,7 @@ class ReceiveWindow:
     def confirmation_due(self) -> bool:
         """Whether so much is delivered and not confirmed that the sender may wait for that."""
         values, size = self.delivered - self.confirmed, self._bytes_delivered - self._bytes_confirmed
-        return values >= self.window / 4 or size >= self._byte_window / 4
+        return values >= self.window / 4 or size >= self.byte_window / 4
 
     def announce(self) -> tuple[int, int, int]:
         """Confirmed values, and the limits that go with them, for an ACK."""
@@ -280,7 +288,7 @@ class ReceiveWindow:
         self.ack_pending = self.confirmed < self.delivered
         self._value_limit, self._byte_limit = self._limits()
         self._due_values = self.confirmed + self.window * ACK_SHARE
-        self._due_bytes = self._bytes_confirmed + self._byte_window * ACK_SHARE
+        self._due_bytes = self._bytes_confirmed + self.byte_window * ACK_SHARE
         return self.confirmed, self._value_limit, self._byte_limit
 
     @property

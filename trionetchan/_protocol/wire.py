@@ -21,7 +21,8 @@ from collections.abc import Iterator
 
 from .._errors import Code, LimitReached, ProtocolError
 from .._limits import Limits
-from .events import Event, Greeted, LimitExceeded, PeerLeft, ResumeRequested, SessionResumed, Violated
+from .costs import TURN
+from .events import Event, Greeted, LimitExceeded, PeerLeft, ResumeRequested, SessionResumed, TurnOver, Violated
 from .frames import MAGIC, Frame, FrameCutter, Goodbye, Hello, Ping, Pong, Position, Resume, Resumed, encode
 from .handshake import ExporterHandshake, Handshake, ImporterHandshake, NoResumeError, UnsupportedVersionError
 from .outbox import FRAME_SIZE, Piece
@@ -76,6 +77,11 @@ class Wire:
     def key(self) -> SessionKey | None:
         """What resumes the session, once the handshake is done. None: it cannot be resumed."""
         return self._handshake.key
+
+    @property
+    def in_the_middle(self) -> int | None:
+        """Which frame has come in part; None: none has."""
+        return self._cutter.in_the_middle
 
     @property
     def ended(self) -> bool:
@@ -170,8 +176,11 @@ class Wire:
         """
         if self.ended:
             return
+        self.session.costs.work = 0
         try:
             for frame in self._cutter.cut(data):
+                if self.ended:  # it was left meanwhile
+                    return
                 event = self._receive(frame)
                 if event is not None:
                     yield event
@@ -179,6 +188,11 @@ class Wire:
                         return
                     if type(event) is ResumeRequested and (resumed := self._go_on()):
                         yield resumed
+                costs = self.session.costs
+                costs.work += 1
+                if costs.work >= TURN:
+                    costs.work = 0
+                    yield TurnOver()
         except NoResumeError as error:
             self._stop(Code.SESSION_LOST, str(error))
             yield PeerLeft(Code.SESSION_LOST, str(error))
@@ -191,14 +205,16 @@ class Wire:
 
     def _receive(self, frame: Frame) -> Event | None:
         if self.state is WireState.GREETED and not isinstance(frame, _OWN_FRAMES):
-            return self.session.receive(frame)
+            return self.session.receive(frame, begun=self._cutter.goes_on)
         match frame:
             case Goodbye(code, message):
                 self._stop(Code.FINISHED)
                 return PeerLeft(code, message)
             case Ping(token) if self.state is not WireState.CONNECTING or self._handshake.greeted:
+                self.session.costs.useless += 1
                 self._pong = Pong(token)  # one at a time: a peer that floods is answered once
             case Pong(token) if self.state is not WireState.CONNECTING or self._handshake.greeted:
+                self.session.costs.useless += 1
                 self.answered = token
             case _ if self.state is WireState.RESUMED and not isinstance(frame, _OWN_FRAMES):
                 assert self.key is not None

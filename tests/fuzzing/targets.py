@@ -1,0 +1,45 @@
+"""The targets, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from .building import made_batch, made_frames, made_schema
+from .frames_target import frames
+from .mutation import mutated
+from .schema_target import schema
+from .session_target import SCENARIOS, session
+from .types_carried import CODECS
+from .values_target import values
+
+__all__ = ["NAMES", "TARGETS", "made", "made_wrong"]
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "frames": frames,
+    "session": session,
+    "schema": schema,
+    "values": values,
+}
+NAMES = [*TARGETS]
+_MAKERS: dict[str, tuple[int, Callable[[Random], bytes]]] = {  # choices of the first byte, and what makes the rest
+    "frames": (0, made_frames),
+    "session": (len(SCENARIOS), made_frames),
+    "schema": (0, made_schema),
+    "values": (len(CODECS), made_batch),
+}
+
+
+def made(name: str, random: Random) -> bytes:
+    """An input for a target, of which much is right."""
+    choices, make = _MAKERS[name]
+    return (bytes([random.randrange(choices)]) if choices else b"") + make(random)
+
+
+def made_wrong(name: str, random: Random, data: bytes) -> bytes:
+    """An input with a few changes; its first byte is changed seldom, where it chooses."""
+    choices, _ = _MAKERS[name]
+    if not choices:
+        return mutated(random, data)
+    first = bytes([random.randrange(choices)]) if random.random() < 0.05 or not data else data[:1]
+    return first + mutated(random, data[1:])

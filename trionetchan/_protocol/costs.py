@@ -1,0 +1,104 @@
+"""What a peer costs this side, and how much of that it may: counted by the session, judged with a clock of the caller.
+
+*Work* is counted in units of about ten microseconds, so that a connection can let the others have their turn after so
+much of it (`TURN`). *Useless* is a frame that brings nothing: a ping, a late or repeated frame, a small piece of a
+value, an import that is closed unused. Each peer has some, so they only end a connection if they come faster than an
+allowance is refilled. *Refused* are imports and values that this side had to refuse.
+
+A frame for a channel that this side has just closed is late through no fault of the peer. So as many late frames are
+`expected` as the peer was allowed to have on its way.
+"""
+
+from __future__ import annotations
+
+from .._errors import LimitReached
+from .._limits import Limits
+
+__all__ = ["LEAST_PIECE", "SMALL_FRAME", "TURN", "Costs", "Judge"]
+
+TURN = 100  # units of work after which others have their turn: about a millisecond
+VALUES_PER_UNIT = 8
+BYTES_PER_UNIT = 16 * 2**10
+UNITS_PER_COMPARISON = 16  # of each step in which comparing types is counted
+UNITS_PER_IMPORT = 16  # to bind a channel, and to let it go
+UNUSED_IMPORT = 2  # useless frames that one counts as
+LEAST_PIECE = 2**10  # bytes: smaller pieces of a value are useless
+SMALL_FRAME = 64 * 2**10  # bytes: who cuts a value cuts it into frames of at least this size
+PERIOD = 10.0  # seconds in which `max_useless_frames` are forgiven
+
+
+class Costs:
+    """What one peer has cost since somebody last looked."""
+
+    def __init__(self) -> None:
+        self.work = 0
+        self.useless = 0
+        self.refused = 0
+        self.expected = 0
+        """How many late frames the peer may still have on its way."""
+        self.arrived = 0
+        """Bytes of values that have come."""
+        self.reached: list[str] = []
+        """Limits that the peer has reached, and that cost it a channel only."""
+
+    def values(self, count: int, size: int) -> None:
+        """Values, or a piece of one, of so many bytes."""
+        self.work += count // VALUES_PER_UNIT + size // BYTES_PER_UNIT
+        self.arrived += size
+
+    def compare(self, steps: int) -> None:
+        """A type had to be compared. `steps`: as the comparison counts them."""
+        self.useless += steps
+        self.work += UNITS_PER_COMPARISON * steps
+
+    def late(self) -> None:
+        """A frame for a channel that is closed here."""
+        if self.expected:
+            self.expected -= 1
+        else:
+            self.useless += 1
+
+    def unused(self) -> None:
+        """A channel was closed by the peer before it has carried anything."""
+        self.useless += UNUSED_IMPORT
+
+
+class _Allowance:
+    """So much at once, and more with time. Times are in seconds."""
+
+    def __init__(self, most: float, per_second: float) -> None:
+        self._most = most
+        self._per_second = per_second
+        self._left = most
+        self._since: float | None = None
+
+    def spend(self, amount: int, now: float) -> bool:
+        """Whether there was so much left."""
+        if self._since is not None:
+            self._left = min(self._most, self._left + (now - self._since) * self._per_second)
+        self._since = now
+        self._left -= amount
+        return self._left >= 0
+
+
+class Judge:
+    """Says when one peer has cost too much."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._useless = _Allowance(limits.max_useless_frames, limits.max_useless_frames / PERIOD)
+        self._refused = _Allowance(limits.max_refusals, 1.0)
+
+    def look(self, costs: Costs, now: float) -> LimitReached | None:
+        """Why this peer is to go, if it is. What it has cost is counted once."""
+        useless, refused = costs.useless, costs.refused
+        costs.useless = costs.refused = 0
+        if useless and not self._useless.spend(useless, now):
+            most = self._limits.max_useless_frames
+            useless_ones = "pings, late or repeated frames, small pieces of values"
+            expected = f"at most {most} frames within {PERIOD:g} s that bring nothing ({useless_ones})"
+            return LimitReached("max_useless_frames", f"expected {expected}, got more")
+        if refused and not self._refused.spend(refused, now):
+            most = self._limits.max_refusals
+            return LimitReached("max_refusals", f"expected at most {most} refused imports and values, got more")
+        return None
