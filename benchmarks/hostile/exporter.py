@@ -71,14 +71,25 @@ async def _feed_nothing(end: trio.abc.SendChannel[Any]) -> None:
         await trio.sleep_forever()
 
 
-async def _take(end: trio.abc.ReceiveChannel[Any], allowed: trio.Event | None = None) -> None:
-    if allowed is not None:
-        await allowed.wait()
+async def _take(end: trio.abc.ReceiveChannel[Any]) -> None:
     async for _ in end:
         pass
 
 
-def _open_channels(exporter: Exporter, nursery: trio.Nursery, take_all: trio.Event) -> None:
+@attrs.define
+class Left:
+    """What the program leaves lying until it is allowed to take it."""
+
+    allowed: trio.Event = attrs.field(factory=trio.Event)
+    taken: int = 0
+
+    async def take(self, end: trio.abc.ReceiveChannel[Any]) -> None:
+        await self.allowed.wait()
+        async for _ in end:
+            self.taken += 1
+
+
+def _open_channels(exporter: Exporter, nursery: trio.Nursery, left: Left) -> None:
     """Names to be attacked, and the one that the healthy importer uses."""
     nursery.start_soon(_feed, exporter.open_send_channel("healthy", int), 1)
     nursery.start_soon(_feed, exporter.open_send_channel("numbers", int), 1)
@@ -86,11 +97,11 @@ def _open_channels(exporter: Exporter, nursery: trio.Nursery, take_all: trio.Eve
     nursery.start_soon(_take, exporter.open_receive_channel("taken", bytes, importers=None))
     nursery.start_soon(_take, exporter.open_receive_channel("integers", int, importers=None))
     nursery.start_soon(_take, exporter.open_receive_channel("union", UNION, importers=None))
-    nursery.start_soon(_take, exporter.open_receive_channel("full", bytes, importers=None), take_all)
+    nursery.start_soon(left.take, exporter.open_receive_channel("full", bytes, importers=None))
     nursery.start_soon(_feed_nothing, exporter.open_send_channel("w", WIDE))
 
 
-def _state(exporter: Exporter, log: Counted) -> dict[str, Any]:
+def _state(exporter: Exporter, log: Counted, left: Left) -> dict[str, Any]:
     statistics = exporter.statistics()
     now, most = tracemalloc.get_traced_memory()
     return {
@@ -99,6 +110,7 @@ def _state(exporter: Exporter, log: Counted) -> dict[str, Any]:
         "tasks": trio.lowlevel.current_statistics().tasks_living,
         "files": len(os.listdir("/proc/self/fd")),
         "limits": dict(statistics.limits),
+        "taken": left.taken,
         "lines": log.lines,
         "tracebacks": log.tracebacks,
         "first_traceback": log.first,
@@ -136,16 +148,16 @@ async def main(needs: str, log: Counted) -> None:
     allow_files(FILES)
     async with open_exporter() as exporter, trio.open_nursery() as nursery:
         ports = await _listen(exporter, nursery, needs)
-        take_all = trio.Event()
-        _open_channels(exporter, nursery, take_all)
+        left = Left()
+        _open_channels(exporter, nursery, left)
         say(**ports)
         async for (command,) in commands():
             if command == "collect":
                 _collect()
             if command == "take":
-                take_all.set()
+                left.allowed.set()
             if command != "leave":
-                say(**_state(exporter, log))
+                say(**_state(exporter, log, left))
         nursery.cancel_scope.cancel()
 
 

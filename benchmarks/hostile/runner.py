@@ -129,15 +129,16 @@ async def _attacked(cast: _Cast, seconds: float) -> tuple[Stretch, dict[str, Any
 async def _settle(exporter: Child, before: dict[str, Any]) -> tuple[int, float]:
     """Waits until nothing of the attack is there; at the latest until it should be. The most memory that was traced,
     and how long it took."""
-    await _ask(exporter, "take")
+    taken = (await _ask(exporter, "take"))["taken"]
     start = trio.current_time()
     while True:
+        await trio.sleep(LOOK)
         state = await _ask(exporter, "state")
         elapsed = trio.current_time() - start
-        left = any(state[what] > before[what] for what in LEFT_BEHIND)
+        left = any(state[what] > before[what] for what in LEFT_BEHIND) or state["taken"] > taken
+        taken = state["taken"]
         if not left or elapsed > SETTLED:
             return state["traced_most"], elapsed
-        await trio.sleep(LOOK)
 
 
 async def _ask(process: Child, line: str) -> dict[str, Any]:
