@@ -15,6 +15,7 @@ from scripted import Scripted, data
 from support import connect, until
 
 from trionetchan import Limits, open_exporter
+from trionetchan._allowance import Allowance
 from trionetchan._errors import Code
 from trionetchan._log import BoundedLog
 from trionetchan._protocol.frames import Close
@@ -128,7 +129,7 @@ def test_a_traceback_that_was_left_out_comes_later(caplog: pytest.LogCaptureFixt
             print([0][divisor])
         except IndexError:
             log.exception("a mistake")
-        log._allowed = 1
+        log._allowed = Allowance(1, 1)
     assert bool(caplog.records[-1].exc_info)
 
 

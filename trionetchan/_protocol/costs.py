@@ -93,8 +93,7 @@ class Judge:
         self.pause = min(self._patience.spend(useless, now), LONGEST_PAUSE) if useless else 0.0
         if useless and self._useless.spend(useless, now):
             most = self._limits.max_useless_frames
-            useless_ones = "pings, late or repeated frames, small pieces of values"
-            expected = f"at most {most} frames within {PERIOD:g} s that bring nothing ({useless_ones})"
+            expected = f"at most {most} frames that bring nothing within {PERIOD:g} s"
             return LimitReached("max_useless_frames", f"expected {expected}, got more")
         if refused and self._refused.spend(refused, now):
             most = self._limits.max_refusals
