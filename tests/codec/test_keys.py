@@ -14,7 +14,7 @@ import attrs
 import cbor2
 import pytest
 
-from trionetchan._codec import codec_for
+from trionetchan._codec import codec_for, keys
 from trionetchan._errors import UnfitValue
 
 NAN = float("nan")
@@ -148,3 +148,52 @@ def test_a_program_that_writes_decimals_in_small_letters_sends_them_all_the_same
         payload = codec.encode([Decimal("1E+3")])
         assert codec.decode(payload) == [Decimal("1E+3")]
     assert b"1E+3" in payload
+
+
+LONG = 10**400  # in more than 1,024 bits
+
+
+@pytest.mark.parametrize(
+    ("value_type", "one", "other"),
+    [
+        (Any, LONG, Decimal("1E+401")),
+        (Any, LONG, Decimal(2)),
+        (Any, (1, LONG), (1, Decimal(2))),
+        (Any, frozenset({LONG}), (Decimal(2),)),
+        (set[Decimal | int], LONG, Decimal(2)),
+        (set[Ident], Ident(LONG), Ident(Decimal(2))),
+    ],
+)
+def test_a_decimal_and_a_long_integer_are_not_compared(value_type: Any, one: Any, other: Any) -> None:
+    """It would take a time that grows with the square of the length: minutes, for a payload of a mebibyte."""
+    with pytest.raises(UnfitValue, match="more than 1024 bits"):
+        codec_for(value_type).encode([{one, other}])
+    payloads = [codec_for(value_type).encode([{part}])[5:] for part in (one, other)]  # without array, tag and array
+    with pytest.raises(UnfitValue, match="more than 1024 bits"):
+        codec_for(value_type).decode(b"\x81\xd9\x01\x02\x82" + b"".join(payloads))
+
+
+def test_a_decimal_and_an_integer_of_usual_length_are_compared() -> None:
+    value = {10**300, Decimal(2), Decimal("1E+999999")}
+    (found,) = codec_for(Any).decode(codec_for(Any).encode([value]))
+    assert sorted(map(repr, found)) == sorted(map(repr, value))
+    with pytest.raises(UnfitValue, match="twice"):
+        codec_for(Any).decode(bytes.fromhex("81d9010282") + b"\x05" + cbor2.dumps(cbor2.CBORTag(27, ["decimal", "5"])))
+    assert codec_for(Any).decode(codec_for(Any).encode([[LONG, Decimal(2), {LONG}]])) == [[LONG, Decimal(2), {LONG}]]
+
+
+def test_each_set_within_sets_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    plain = keys._set  # pyright: ignore[reportPrivateUsage]
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal looked_at
+        looked_at += 1
+        return plain(*arguments)
+
+    monkeypatch.setattr(keys, "_set", counted)
+    item = b"\xd9\x01\x02\x81\x01"
+    for _ in range(40):
+        item = b"\xd9\x01\x02\x81" + item
+    codec_for(Any).decode(b"\x81" + item)
+    assert looked_at <= 41

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import math
 import os
+import reprlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -94,6 +95,12 @@ class Derived(Base[int], Generic[T]):
 class Node:
     value: int
     next: Optional[Node] = None  # noqa: UP045 - as people write it
+
+
+@dataclasses.dataclass
+class Link:
+    value: int
+    next: Link | None = None
 
 
 @attrs.frozen
@@ -698,6 +705,30 @@ def test_depth_is_bounded_the_same_both_ways() -> None:
     for _ in range(64):
         other = {0: other}
     assert codec_for(object).decode(codec_for(object).encode([other])) == [other]
+
+
+def test_a_very_long_chain_is_refused_and_named_in_any_message() -> None:
+    chain, linked = None, None
+    for number in range(100_000):
+        chain, linked = Node(number, chain), Link(number, linked)
+    for value_type, value in [(Node, chain), (Link, linked)]:
+        assert "more than 64 levels" in refuses(codec_for(value_type), value)
+    others: list[Any] = [chain, linked, deep(100_000)]
+    for other in others:
+        assert refuses(codec_for(int), other).startswith("expected int, got ")
+
+
+def test_long_bytes_are_not_written_out_for_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    plain = reprlib.Repr.repr
+
+    def watched(self: reprlib.Repr, value: Any) -> str:
+        seen.append(len(value))
+        return plain(self, value)
+
+    monkeypatch.setattr(reprlib.Repr, "repr", watched)
+    assert refuses(codec_for(int), b"a" * 10**6) == "expected int, got bytes b'aaaaaaaaaaa...aaaaaaaaaaaaa'"
+    assert max(seen) < 1000
 
 
 def test_a_value_that_holds_itself_is_refused() -> None:

@@ -7,6 +7,9 @@ Decisions:
   unequal objects with the same data: they cannot be in one set on the wire.
 - For most types what is unequal in Python is unequal as data. Only for the others is it looked at.
 - No set or dict is built of keys that a peer chose before it was checked that few of them share a hash.
+- To compare a Decimal with an integer of many digits takes Python a time that grows with their square, and a peer could
+  make them share a hash. So no set or map has both among its keys, at any depth.
+- What an inner set or map was compared as is kept: in a set of sets of sets, each is looked at once.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
+import attrs
 import cbor2
 
 from .items import item_of_tag
@@ -27,6 +31,7 @@ from .reading import ReceivedMap, ReceivedSet
 __all__ = ["all_plain", "require_distinct", "require_distinct_data", "require_few_collisions"]
 
 _MAX_COLLISIONS = 64  # keys of one hash
+_MAX_BITS = 1024  # of an integer in a key beside a Decimal
 
 _PLAIN = frozenset({type(None), bool, int, str, bytes, date, timedelta, UUID})  # unequal here, unequal as data
 _FLOATS = _PLAIN | {float}  # so are these, but for NaN
@@ -64,46 +69,90 @@ def require_distinct_data(values: Sequence[Any], items: Sequence[Any]) -> None:
         if any(map(operator.ne, items, items)):
             raise ValueError(_NAN)
         return
-    found = require_few_collisions(list(map(_data, items)))
+    found = require_few_collisions(_all_data(items)[0])
     require_distinct(set(found), found)
 
 
-def _data(item: object) -> Any:
+def _all_data(items: Iterable[Any]) -> tuple[list[Any], _Numbers]:
+    """What the items are compared as. `ValueError` if there are numbers among them that take long to compare."""
+    numbers = _Numbers()
+    found = [_data(item, numbers) for item in items]
+    if numbers.decimal and numbers.long:
+        raise ValueError(f"a Decimal and an integer of more than {_MAX_BITS} bits in the keys or elements of one")
+    return found, numbers
+
+
+@attrs.define(eq=False)
+class _Numbers:
+    """Which numbers have been seen in keys or elements."""
+
+    decimal: bool = False
+    long: bool = False
+
+
+def _data(item: object, numbers: _Numbers) -> Any:
     """What equals, and hashes as, what stands for the same data. `ValueError` for what has a NaN in it."""
+    if type(item) is int:  # the most frequent, so not by a function of its own
+        if item.bit_length() > _MAX_BITS:
+            numbers.long = True
+        return item
     convert = _CONVERT.get(type(item))
-    return item if convert is None else convert(item)
+    return item if convert is None else convert(item, numbers)
 
 
-def _number(item: float | Decimal) -> float | Decimal:
-    if item.is_nan() if isinstance(item, Decimal) else item != item:
+def _float(item: float, _numbers: _Numbers) -> float:
+    if item != item:
         raise ValueError(_NAN)
     return item
 
 
-def _array(items: Sequence[Any]) -> Any:
-    return tuple(map(_data, items))
+def _decimal(item: Decimal, numbers: _Numbers) -> Decimal:
+    if item.is_nan():
+        raise ValueError(_NAN)
+    numbers.decimal = True
+    return item
 
 
-def _set(items: Iterable[Any]) -> Any:
-    return frozenset(require_few_collisions(list(map(_data, items))))
+def _array(items: Sequence[Any], numbers: _Numbers) -> Any:
+    return tuple([_data(item, numbers) for item in items])
 
 
-def _map(items: Any) -> Any:
-    rows = zip(items[::2], items[1::2], strict=True) if type(items) is ReceivedMap else items.items()
-    return dict, _set(cast("Any", list(rows)))  # marked by what no item is: an array may hold a set of pairs
+def _set(items: Iterable[Any], numbers: _Numbers) -> Any:
+    found, inner = _all_data(items)
+    numbers.decimal |= inner.decimal
+    numbers.long |= inner.long
+    return frozenset(require_few_collisions(found))
 
 
-def _tag(item: Any) -> Any:
-    return _data(item_of_tag(item))
+def _map(items: dict[Any, Any], numbers: _Numbers) -> Any:
+    return dict, _set(items.items(), numbers)  # marked by what no item is: an array may hold a set of pairs
 
 
-_CONVERT: dict[type, Callable[[Any], Any]] = {
-    float: _number,
-    Decimal: _number,
+def _received(items: ReceivedSet | ReceivedMap, numbers: _Numbers) -> Any:
+    if items.data is None:
+        inner = _Numbers()
+        if type(items) is ReceivedMap:
+            data = dict, _set(zip(items[::2], items[1::2], strict=True), inner)
+        else:
+            data = _set(items, inner)
+        items.data = data, inner
+    data, inner = cast("tuple[Any, _Numbers]", items.data)
+    numbers.decimal |= inner.decimal
+    numbers.long |= inner.long
+    return data
+
+
+def _tag(item: Any, numbers: _Numbers) -> Any:
+    return _data(item_of_tag(item), numbers)
+
+
+_CONVERT: dict[type, Callable[[Any, _Numbers], Any]] = {
+    float: _float,
+    Decimal: _decimal,
     list: _array,
     tuple: _array,
-    ReceivedSet: _set,
+    ReceivedSet: _received,
+    ReceivedMap: _received,
     dict: _map,
-    ReceivedMap: _map,
     cbor2.CBORTag: _tag,
 }

@@ -11,6 +11,8 @@ from .reading import ReceivedMap, ReceivedSet
 
 __all__ = ["got", "safely", "short"]
 
+_SHOWN_BYTES = 200  # of a byte string; more than the text of it that is shown
+
 
 def got(value: Any) -> str:
     """What came, where something else was expected: its Python type and the value."""
@@ -22,6 +24,8 @@ def got(value: Any) -> str:
 
 def short(value: Any) -> str:
     """The value as Python writes it, in at most about 60 characters."""
+    if type(value) in (bytes, bytearray):  # which are written as a whole before they are cut
+        return printable(safely(reprlib.Repr().repr, value if len(value) < _SHOWN_BYTES else value[:_SHOWN_BYTES]), 60)
     return printable(safely(reprlib.Repr().repr, value), 60)
 
 

@@ -35,9 +35,13 @@ _MAX_KEPT = 8  # decoders
 class ReceivedSet(list[Any]):
     """A set as it arrives: its elements, not hashed yet."""
 
+    data: Any = None  # what it is compared as within a key, once that is known
+
 
 class ReceivedMap(list[Any]):
     """A map as it arrives where keys are not only text and bytes: keys and values in turn."""
+
+    data: Any = None  # as of a set
 
 
 def require(condition: object, complaint: str = "malformed") -> None:
