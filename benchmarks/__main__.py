@@ -108,7 +108,6 @@ def benchmark(
 def hostile(
     *cases: str,
     seconds: float = 30,
-    traced: bool = False,
     list_: Annotated[bool, cyclopts.Parameter(name="--list")] = False,
 ) -> int:
     """Attack an exporter, and measure what a healthy importer keeps. Exit status 1 when a bar is missed.
@@ -119,8 +118,6 @@ def hostile(
         Names of attacks, or patterns of them such as "tls-*"; all unless given.
     seconds
         How long each attack lasts.
-    traced
-        Measure the memory of Python's objects instead of the process's; the rates mean nothing then.
     list_
         List the attacks.
     """
@@ -138,7 +135,7 @@ def hostile(
         for name in chosen:
             errors.print(f"{name} …")
             try:
-                outcomes[name] = trio.run(attack, ATTACKS[name], seconds, traced)
+                outcomes[name] = trio.run(attack, ATTACKS[name], seconds)
             except MeasurementError as error:
                 skipped[name] = str(error)
     except KeyboardInterrupt:

@@ -97,7 +97,6 @@ GOOD = Outcome(
     attacked=Stretch(rate=450, gap=0.2),
     control=Stretch(rate=900, gap=0.1),
     memory=(100 * MIB, 132 * MIB, 104 * MIB),
-    traced=False,
     before=STATE,
     after=STATE | {"lines": 111},
     settled=0,
@@ -109,6 +108,7 @@ MISSED = {
     "a gap of": attrs.evolve(GOOD, attacked=Stretch(rate=900, gap=0.21)),
     "more memory": attrs.evolve(GOOD, memory=(100 * MIB, 133 * MIB, 100 * MIB)),
     "MiB kept": attrs.evolve(GOOD, memory=(100 * MIB, 120 * MIB, 105 * MIB)),
+    "5.0 MiB kept": attrs.evolve(GOOD, memory=(100 * MIB, 120 * MIB, 120 * MIB), held=5.0),
     "lines in the log": attrs.evolve(GOOD, after=STATE | {"lines": 112}),
     "a connection lasted": attrs.evolve(GOOD, tally={"longest": 3.1}),
     "exception": attrs.evolve(GOOD, failed="ValueError"),
@@ -120,6 +120,8 @@ MISSED = {
 
 def test_bars_are_held_at_the_bar() -> None:
     assert GOOD.misses(CASES["pings"]) == []
+    freed = attrs.evolve(GOOD, memory=(100 * MIB, 120 * MIB, 120 * MIB), held=4.0)
+    assert freed.misses(CASES["pings"]) == []
 
 
 @pytest.mark.parametrize("words", MISSED)

@@ -14,7 +14,7 @@ import attrs
 import cbor2
 import trio
 
-from .line import Target, cut
+from .line import Line, Target, cut
 from .words import (
     ACCEPT,
     ACK,
@@ -144,38 +144,46 @@ class _Filled:
     values: int = 0
     size: int = 0
 
-    def next(self, channel: int) -> bytes | None:
-        room = min(FILLING, self.byte_limit - self.size)
-        if self.values >= 64 or room < LEAST_FILLING:
-            return None
-        payload = b"\x81\x5a" + (room - 6).to_bytes(4, "big") + bytes(room - 6)
-        self.values += 1
-        self.size += room
-        return frame(DATA, channel, self.values - 1, False, payload)
+    async def fill(self, channel: int, line: Line) -> None:
+        while self.values < 64 and (room := min(FILLING, self.byte_limit - self.size)) >= LEAST_FILLING:
+            payload = b"\x81\x5a" + (room - 6).to_bytes(4, "big") + bytes(room - 6)
+            await line.say(frame(DATA, channel, self.values, False, payload))
+            self.values += 1
+            self.size += room
 
 
 async def fan_in(target: Target) -> None:
     """Many imports of one name whose values the program does not take, all windows filled. If an import is one too
     many, the next connection does with fewer."""
-    count = target.learned or 100
     async with target.connect() as line:
-        await line.say(hello() + b"".join(bind(n, "full", receives=False, schema=BYTES) for n in range(count)))
-        buffer = (await line.hear(HELLO))[2]["buffer"]
-        filled: dict[int, _Filled] = {}
-        for _ in range(count):
-            kind, channel, *_ = await line.hear(ACCEPT, REJECT)
-            if kind == REJECT:
-                target.learned = max(len(filled), 1)
-                return
-            filled[channel] = _Filled(buffer)
-        for channel, one in filled.items():
-            while (data := one.next(channel)) is not None:
-                await line.say(data)
-        while True:
+        filled = await _fill(target, line)
+        while filled:
             _, channel, _, _, limit = await line.hear(ACK)
             filled[channel].byte_limit = max(filled[channel].byte_limit, limit)
-            while (data := filled[channel].next(channel)) is not None:
-                await line.say(data)
+            await filled[channel].fill(channel, line)
+
+
+async def fan_in_cycles(target: Target) -> None:
+    """The same, and then it goes, and comes again."""
+    async with target.connect() as line:
+        for _ in await _fill(target, line):
+            await line.say(frame(PING, 1))
+
+
+async def _fill(target: Target, line: Line) -> dict[int, _Filled]:
+    count = target.learned or 100
+    await line.say(hello() + b"".join(bind(n, "full", receives=False, schema=BYTES) for n in range(count)))
+    buffer = (await line.hear(HELLO))[2]["buffer"]
+    filled: dict[int, _Filled] = {}
+    for _ in range(count):
+        kind, channel, *_ = await line.hear(ACCEPT, REJECT)
+        if kind == REJECT:
+            target.learned = max(len(filled), 1)
+            return {}
+        filled[channel] = _Filled(buffer)
+    for channel, one in filled.items():
+        await one.fill(channel, line)
+    return filled
 
 
 # Imports

@@ -10,9 +10,9 @@ import attrs
 from . import attacks, wrapped
 from .line import Target
 
-__all__ = ["CASES", "CONTROL_MIB", "Case", "Needs"]
+__all__ = ["CASES", "MOST_MIB", "Case", "Needs"]
 
-CONTROL_MIB = 32
+MOST_MIB = 32
 DAMAGE = 3.0  # seconds after which a flood must be dropped
 HANDSHAKE = 13.0  # seconds: the default of `handshake_timeout`, and a goodbye
 SILENCE = 33.0  # seconds: the default of `keepalive_timeout`, and a goodbye
@@ -36,7 +36,7 @@ class Case:
     """How many do it at the same time."""
     dropped_within: float | None = None
     """How long, in seconds, a connection may last; None: it may stay, as it does no harm."""
-    memory: int = CONTROL_MIB
+    memory: int = MOST_MIB
     """How much, in MiB, the exporter may take."""
     needs: Needs | None = None
 
@@ -56,6 +56,8 @@ CASES = {
         Case("unread-answers", "65 KB of imports, large answers, none read", attacks.unread_answers, 1, SILENCE),
         Case("unread-goodbye", "the same, then GOODBYE", attacks.unread_goodbye, 4, dropped_within=DAMAGE),
         Case("fan-in", "100 imports of a name whose values nobody takes, all filled", attacks.fan_in),
+        # By design, `max_total_bytes`: what has arrived from an importer that is lost is still delivered.
+        Case("fan-in-cycles", "the same, then it goes and comes again", attacks.fan_in_cycles, memory=32 + 512),
         Case("endless-value", "fragments of a value that never ends", attacks.endless_value, 1, 15.0, 32 + 64),
         Case("churn", "imports that are withdrawn at once", attacks.churn, dropped_within=DAMAGE),
         Case("refused-imports", "imports of unknown names", attacks.refused_imports, dropped_within=DAMAGE),

@@ -1,6 +1,7 @@
 """The exporter: `python -m benchmarks.hostile.exporter NEEDS TRACED`. It serves on, whatever comes, and counts.
 
-"state" tells what it has; "collect" does so after a garbage collection, and forgets the most memory so far.
+"state" tells what it has; "collect" does so after a garbage collection, and forgets the most memory so far; "take" has
+the program take what it has left lying.
 """
 
 from __future__ import annotations
@@ -60,27 +61,47 @@ def _server_context() -> ssl.SSLContext:
     return context
 
 
-def _open_channels(exporter: Exporter, nursery: trio.Nursery) -> list[Any]:
-    """Names to be attacked, and the one that the healthy importer uses. What is to be kept open."""
+async def _feed(end: trio.abc.SendChannel[Any], value: object) -> None:
+    while True:
+        await end.send(value)
 
-    async def feed(end: trio.abc.SendChannel[Any], value: object) -> None:
-        while True:
-            await end.send(value)
 
-    async def take(end: trio.abc.ReceiveChannel[Any]) -> None:
+async def _feed_nothing(end: trio.abc.SendChannel[Any]) -> None:
+    async with end:
+        await trio.sleep_forever()
+
+
+async def _take(end: trio.abc.ReceiveChannel[Any]) -> None:
+    async for _ in end:
+        pass
+
+
+@attrs.define
+class Left:
+    """What the program leaves lying until it is allowed to take it."""
+
+    allowed: trio.Event = attrs.field(factory=trio.Event)
+    taken: int = 0
+
+    async def take(self, end: trio.abc.ReceiveChannel[Any]) -> None:
+        await self.allowed.wait()
         async for _ in end:
-            pass
-
-    nursery.start_soon(feed, exporter.open_send_channel("healthy", int), 1)
-    nursery.start_soon(feed, exporter.open_send_channel("numbers", int), 1)
-    nursery.start_soon(feed, exporter.open_send_channel("blobs", bytes), BLOB)
-    nursery.start_soon(take, exporter.open_receive_channel("taken", bytes, importers=None))
-    nursery.start_soon(take, exporter.open_receive_channel("integers", int, importers=None))
-    nursery.start_soon(take, exporter.open_receive_channel("union", UNION, importers=None))
-    return [exporter.open_receive_channel("full", bytes, importers=None), exporter.open_send_channel("w", WIDE)]
+            self.taken += 1
 
 
-def _state(exporter: Exporter, log: Counted) -> dict[str, Any]:
+def _open_channels(exporter: Exporter, nursery: trio.Nursery, left: Left) -> None:
+    """Names to be attacked, and the one that the healthy importer uses."""
+    nursery.start_soon(_feed, exporter.open_send_channel("healthy", int), 1)
+    nursery.start_soon(_feed, exporter.open_send_channel("numbers", int), 1)
+    nursery.start_soon(_feed, exporter.open_send_channel("blobs", bytes), BLOB)
+    nursery.start_soon(_take, exporter.open_receive_channel("taken", bytes, importers=None))
+    nursery.start_soon(_take, exporter.open_receive_channel("integers", int, importers=None))
+    nursery.start_soon(_take, exporter.open_receive_channel("union", UNION, importers=None))
+    nursery.start_soon(left.take, exporter.open_receive_channel("full", bytes, importers=None))
+    nursery.start_soon(_feed_nothing, exporter.open_send_channel("w", WIDE))
+
+
+def _state(exporter: Exporter, log: Counted, left: Left) -> dict[str, Any]:
     statistics = exporter.statistics()
     now, most = tracemalloc.get_traced_memory()
     return {
@@ -89,6 +110,7 @@ def _state(exporter: Exporter, log: Counted) -> dict[str, Any]:
         "tasks": trio.lowlevel.current_statistics().tasks_living,
         "files": len(os.listdir("/proc/self/fd")),
         "limits": dict(statistics.limits),
+        "taken": left.taken,
         "lines": log.lines,
         "tracebacks": log.tracebacks,
         "first_traceback": log.first,
@@ -126,15 +148,17 @@ async def main(needs: str, log: Counted) -> None:
     allow_files(FILES)
     async with open_exporter() as exporter, trio.open_nursery() as nursery:
         ports = await _listen(exporter, nursery, needs)
-        kept = _open_channels(exporter, nursery)
+        left = Left()
+        _open_channels(exporter, nursery, left)
         say(**ports)
         async for (command,) in commands():
             if command == "collect":
                 _collect()
+            if command == "take":
+                left.allowed.set()
             if command != "leave":
-                say(**_state(exporter, log))
+                say(**_state(exporter, log, left))
         nursery.cancel_scope.cancel()
-    del kept
 
 
 def run(needs: str, traced: bool) -> None:

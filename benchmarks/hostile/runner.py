@@ -12,7 +12,7 @@ import trio
 
 from ..children import Child, MeasurementError, child
 from .cases import Case
-from .outcome import Outcome, Stretch
+from .outcome import KEPT, LEFT_BEHIND, Outcome, Stretch
 
 __all__ = ["run"]
 
@@ -76,8 +76,19 @@ async def _processes(case: Case, traced: bool) -> AsyncGenerator[_Cast]:
             await attacker.tell("leave")
 
 
-async def run(case: Case, seconds: float, traced: bool = False) -> Outcome:
-    """Runs it for so many seconds. `MeasurementError` if a process fails that should not."""
+async def run(case: Case, seconds: float) -> Outcome:
+    """Runs it for so many seconds. `MeasurementError` if a process fails that should not.
+
+    A process may keep memory that Python does not use any more. So where it keeps some, a short second run tells how
+    much is held by Python's objects.
+    """
+    outcome = await _run(case, seconds, traced=False)
+    if outcome.kept <= KEPT:
+        return outcome
+    return attrs.evolve(outcome, held=(await _run(case, min(seconds, LONGEST_STRETCH), traced=True)).kept)
+
+
+async def _run(case: Case, seconds: float, *, traced: bool) -> Outcome:
     async with _processes(case, traced) as cast:
         memory = Memory(cast.exporter.pid)
         short = min(seconds, LONGEST_STRETCH)
@@ -101,7 +112,6 @@ async def run(case: Case, seconds: float, traced: bool = False) -> Outcome:
             attacked=attacked,
             control=control,
             memory=(before["traced"], traced_most, after["traced"]) if traced else (start, most, end),
-            traced=traced,
             before=before,
             after=after,
             settled=settled,
@@ -119,14 +129,16 @@ async def _attacked(cast: _Cast, seconds: float) -> tuple[Stretch, dict[str, Any
 async def _settle(exporter: Child, before: dict[str, Any]) -> tuple[int, float]:
     """Waits until nothing of the attack is there; at the latest until it should be. The most memory that was traced,
     and how long it took."""
+    taken = (await _ask(exporter, "take"))["taken"]
     start = trio.current_time()
     while True:
+        await trio.sleep(LOOK)
         state = await _ask(exporter, "state")
         elapsed = trio.current_time() - start
-        left = any(state[what] > before[what] for what in ("connections", "suspended", "tasks"))
+        left = any(state[what] > before[what] for what in LEFT_BEHIND) or state["taken"] > taken
+        taken = state["taken"]
         if not left or elapsed > SETTLED:
             return state["traced_most"], elapsed
-        await trio.sleep(LOOK)
 
 
 async def _ask(process: Child, line: str) -> dict[str, Any]:
