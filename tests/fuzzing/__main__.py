@@ -94,7 +94,7 @@ def _minimise(found: Path, seconds: int) -> None:
     targets: Any = importlib.import_module(".targets", __package__)
     for name in NAMES:
         inputs = corpus.load(name) + [path.read_bytes() for path in (found / name).glob("*")]
-        kept = corpus.minimised(targets.TARGETS[name], inputs, seconds)
+        kept = corpus.minimised(targets.TARGETS[name], inputs, seconds) + targets.examples(name)
         print(f"{name}: {len(kept)} of {len(inputs)} inputs, {corpus.save(name, kept)} bytes")
 
 

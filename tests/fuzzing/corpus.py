@@ -48,6 +48,7 @@ def minimised(target: Callable[[bytes], None], inputs: Iterable[bytes], seconds:
     reached: set[_Feature] = set()
     for data in sorted(set(inputs), key=lambda data: (len(data), data)):
         if time.monotonic() > deadline:
+            print("not all were looked at: that takes longer (--seconds)", file=sys.stderr)
             break
         features = _features(target, data)
         if not features <= reached:

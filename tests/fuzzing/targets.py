@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from .building import made_batch, made_frames, made_schema
+from .building import made_batch, made_frames, made_schema, one_of_each
 from .frames_target import frames
 from .mutation import mutated
 from .schema_target import schema
@@ -13,7 +13,7 @@ from .session_target import SCENARIOS, session
 from .types_carried import CODECS, batches
 from .values_target import values
 
-__all__ = ["NAMES", "TARGETS", "made", "made_wrong"]
+__all__ = ["NAMES", "TARGETS", "examples", "made", "made_wrong"]
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
@@ -39,6 +39,15 @@ def made(name: str, random: Random) -> bytes:
     if name == "schema" and random.random() < 0.3:
         return random.choice(CODECS).schema.to_bytes()
     return (bytes([random.randrange(choices)]) if choices else b"") + make(random)
+
+
+def examples(name: str) -> list[bytes]:
+    """What is right, of each sort: as bytes in the corpus, it stays what it was if the package changes."""
+    if name == "values":
+        return [bytes([number]) + batch for number, batch in batches() if len(batch) < 100]
+    if name == "schema":
+        return [codec.schema.to_bytes() for codec in CODECS]
+    return one_of_each() if name == "frames" else []
 
 
 def made_wrong(name: str, random: Random, data: bytes) -> bytes:
