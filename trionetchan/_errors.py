@@ -136,7 +136,7 @@ class LimitReached(LimitError):
     """The peer has reached a limit of this side, whose field of `Limits` is `.limit`. Private: it ends a connection."""
 
     def __init__(self, limit: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(f"{message} ({limit})")
         self.limit = limit
 
 

@@ -13,6 +13,8 @@ import time
 
 import trio
 
+from ._allowance import Allowance
+
 __all__ = ["BoundedLog"]
 
 TELL_AFTER = 1.0  # seconds between two lines that tell how many were left out
@@ -31,9 +33,8 @@ class BoundedLog:
     def __init__(self, lines_per_second: int) -> None:
         self.left_out = 0
         """How many lines were left out that have not been told yet."""
-        self._rate = lines_per_second
-        self._allowed = float(lines_per_second)
-        self._filled_at = self._told_at = -TELL_AFTER
+        self._allowed = Allowance(lines_per_second, lines_per_second)
+        self._told_at = -TELL_AFTER
         self._faults: set[tuple[str, int]] = set()
 
     def info(self, message: str, *arguments: object) -> None:
@@ -63,32 +64,27 @@ class BoundedLog:
         if self.left_out:
             logger.warning("%d more lines like these were left out", self.left_out)
             self.left_out = 0
-            self._allowed -= 1
+            self._allowed.spend(1, _now())
 
     def _log(self, level: int, message: str, arguments: tuple[object, ...], error: BaseException | None = None) -> bool:
         """Whether the line is written."""
         if not logger.isEnabledFor(level):
             return False
-        now = self._fill()
-        if self._allowed < 1:
+        now = _now()
+        if self._allowed.left(now) < 1:
             self.left_out += 1
             return False
         if self.left_out and not 0 <= now - self._told_at < TELL_AFTER:
             self._told_at = now
             self.tell()
-        self._allowed -= 1
+        self._allowed.spend(1, now)
         logger.log(level, message, *arguments, exc_info=error, stacklevel=3)
         return True
 
-    def _fill(self) -> float:
-        """Lets the time that has passed count; returns what time it is."""
-        now = trio.current_time() if trio.lowlevel.in_trio_run() else time.monotonic()
-        passed = now - self._filled_at
-        self._filled_at = now
-        # Outside of trio the clock is another one, and may seem to go back.
-        if passed > 0:
-            self._allowed = min(self._rate, self._allowed + passed * self._rate)
-        return now
+
+def _now() -> float:
+    """Outside of trio the clock is another one, and may seem to go back."""
+    return trio.current_time() if trio.lowlevel.in_trio_run() else time.monotonic()
 
 
 def _place_of(error: BaseException | None) -> tuple[str, int]:

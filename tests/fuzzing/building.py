@@ -32,7 +32,7 @@ from trionetchan._protocol.frames import (
 
 from .mutation import made_item, written
 
-__all__ = ["NAMES", "made_batch", "made_frame", "made_frames", "made_schema"]
+__all__ = ["NAMES", "made_batch", "made_frame", "made_frames", "made_schema", "one_of_each"]
 
 NAMES = ("ask", "unconfirmed", "keep", "stop", "hangup", "wait", "refuse", "closes", "é")
 """Names of channels; the program under test treats each in another way: see `program`."""
@@ -90,6 +90,11 @@ def made_frame(random: Random) -> bytes:
     """A frame that can be read; whether it may come now is another matter."""
     kind = random.choice(_COMMON if random.random() < 0.7 else [*_MAKERS])
     return encode(_MAKERS[kind](random))
+
+
+def one_of_each() -> list[bytes]:
+    """A frame of each kind."""
+    return [encode(make(Random(0))) for make in _MAKERS.values()]
 
 
 def made_frames(random: Random) -> bytes:

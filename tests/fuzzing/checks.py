@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from types import FrameType
 from typing import Any, cast
 
 import attrs
 
 from trionetchan._protocol import frames
 
-__all__ = ["bounded_memory", "check", "chunks", "same", "small_fragments"]
+__all__ = ["bounded_memory", "bounded_work", "check", "chunks", "same", "small_fragments"]
 
 SMALL_FRAGMENT = 80  # above all that stands before a payload
 
@@ -39,6 +41,24 @@ def bounded_memory(allowed: int) -> Generator[None]:
         if not was_tracing:
             tracemalloc.stop()
     check(peak - before <= allowed, f"expected at most {allowed} bytes allocated, got {peak - before}")
+
+
+@contextmanager
+def bounded_work(allowed: int) -> Generator[None]:
+    """`AssertionError` if functions are called more often than that. Unlike time, it is the same on each run."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+    check(calls <= allowed, f"expected at most {allowed} calls of functions, got {calls}")
 
 
 @contextmanager

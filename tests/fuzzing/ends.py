@@ -64,6 +64,7 @@ class End:
             if self.values + count <= _MOST and window.fits(batch.size, count):
                 session.send(self.id, batch)
                 self.values += count
+        check(self.count is None or self.values <= self.count, "more values may be sent than were asked for", self)
 
     def on_acknowledged(self, session: Session, count: int) -> None:
         """So many values more are acknowledged."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["NUMBERS", "Item", "made_item", "mutated", "parsed", "written"]
+__all__ = ["NUMBERS", "Item", "lies", "made_item", "mutated", "parsed", "written"]
 
 UINT, NINT, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
 NUMBERS = (
@@ -28,6 +28,7 @@ _TEXTS = (
 )
 _MAX_DEPTH = 40
 _WIDTHS = (0, 1, 2, 4, 8)
+_LIES = (2**17, 2**40, 2**63)
 
 
 @attrs.define(eq=False)
@@ -125,6 +126,16 @@ def made_item(random: Random, depth: int = 3) -> Item:
     elif major == SIMPLE:
         item.argument = random.choice((20, 21, 22, 23, 0x7E00, 0x7C00, 0x3FF0 << 48, 0x7FF8 << 48, 255))
     return item
+
+
+def lies(data: bytes) -> Iterator[bytes]:
+    """The data once for each head in it, which says that much more belongs to it than there is."""
+    items, rest = parsed(data)
+    for where, place in list(_all(items)):
+        for lie in _LIES:
+            where[place].lie = lie
+            yield written(items) + rest
+        where[place].lie = None
 
 
 # One change

@@ -15,6 +15,8 @@ It does the same for the same events, whatever the chunks in which the bytes cam
 
 from __future__ import annotations
 
+from collections import Counter
+
 from trionetchan._batch import batch_count
 from trionetchan._errors import Code
 from trionetchan._limits import Limits
@@ -32,11 +34,14 @@ from trionetchan._protocol.events import (
     ResumeRequested,
     SessionResumed,
     Settled,
+    TurnOver,
     ValuesReceived,
     Violated,
 )
+from trionetchan._protocol.outbox import _cost  # pyright: ignore[reportPrivateUsage]
 from trionetchan._protocol.resuming import Nonces, SessionKey
 from trionetchan._protocol.session import Role, Session
+from trionetchan._protocol.window import ReceiveWindow
 from trionetchan._protocol.wire import Wire
 
 from .checks import check
@@ -47,6 +52,10 @@ __all__ = ["ENDS", "LIMITS", "Credulous", "Program"]
 LIMITS = Limits(max_frame_size=64 * 2**10, max_value_size=1000, max_buffered_bytes=400, max_channels=12, max_window=16)
 ENDS = (Violated, LimitExceeded, PeerLeft)
 _ID, _SECRET = bytes(range(16)), bytes(range(32))
+
+
+def _has_part(receiver: ReceiveWindow | None) -> bool:
+    return receiver is not None and bool(receiver._partial)  # pyright: ignore[reportPrivateUsage]
 
 
 class Credulous(SessionKey):
@@ -132,6 +141,23 @@ class Program:
                 check(partial <= most, "too much of a value is held", partial)
                 check(channel.receiver.received <= channel.receiver.value_limit, "more values than granted", channel)
                 check(channel.receiver.buffered_bytes <= most, "too many bytes are held", channel)
+        self._check_accounts()
+
+    def _check_accounts(self) -> None:
+        """What is counted beside what there is, to be asked for quickly, is right."""
+        session, outbox = self.session, self.session.outbox
+        waiting, kept = outbox._control, outbox._kept  # pyright: ignore[reportPrivateUsage]
+        check(outbox.waiting_bytes == sum(map(_cost, waiting)), "counted wrong: what waits", outbox.waiting_bytes)
+        check(outbox.unseen_bytes == sum(map(_cost, kept)), "counted wrong: what is kept", outbox.unseen_bytes)
+        channels = session._channels  # pyright: ignore[reportPrivateUsage]
+        receivers = [channel.receiver for channel in channels.values() if channel.receiver is not None]
+        if self.role is Role.EXPORTER:
+            names = Counter(channel.name for channel in channels.values())
+            check(session._names == names, "counted wrong: names", names)  # pyright: ignore[reportPrivateUsage]
+        allotted = sum(receiver.byte_window for receiver in receivers if receiver.widened)
+        check(session._allotted == allotted, "counted wrong: bytes", allotted)  # pyright: ignore[reportPrivateUsage]
+        partly = {number for number, channel in channels.items() if _has_part(channel.receiver)}
+        check(session.unfinished == partly, "counted wrong: unfinished values", session.unfinished, partly)
 
     # The events
 
@@ -164,6 +190,8 @@ class Program:
                 self._on_closed(event)
             case Violated(message) | PeerLeft(_, message) | LimitExceeded(_, message):
                 check(message.isprintable(), "a message that no line of a log can take", message)
+            case TurnOver():
+                pass
         for number in [number for number, end in self.ends.items() if end.over]:
             del self.ends[number]
 

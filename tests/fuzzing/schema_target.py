@@ -9,19 +9,20 @@ from typing import Any
 from trionetchan._codec import Difference, Schema, difference
 from trionetchan._errors import UnfitValue
 
-from .checks import bounded_memory, check, same
+from .checks import bounded_memory, bounded_work, check, same
 from .types_carried import CODECS
 
 __all__ = ["schema"]
 
 _MAX_TEXT = 1000  # characters of what is said about a schema
+_MAX_CALLS = 400_000  # of functions: three comparisons, of 10,000 steps each
 _LARGE = 200  # bytes of a schema that may make a comparison too long
 
 
 def schema(data: bytes) -> None:
     """The target."""
     _own()
-    with bounded_memory(4 * 2**20 + 400 * len(data)):
+    with bounded_memory(4 * 2**20 + 400 * len(data)), bounded_work(_MAX_CALLS):
         try:
             read = Schema.from_bytes(data)
         except UnfitValue as error:

@@ -10,7 +10,7 @@ from .frames_target import frames
 from .mutation import mutated
 from .schema_target import schema
 from .session_target import SCENARIOS, session
-from .types_carried import CODECS
+from .types_carried import CODECS, batches
 from .values_target import values
 
 __all__ = ["NAMES", "TARGETS", "made", "made_wrong"]
@@ -33,6 +33,11 @@ _MAKERS: dict[str, tuple[int, Callable[[Random], bytes]]] = {  # choices of the 
 def made(name: str, random: Random) -> bytes:
     """An input for a target, of which much is right."""
     choices, make = _MAKERS[name]
+    if name == "values" and random.random() < 0.7:
+        number, batch = random.choice(batches())
+        return bytes([number]) + batch
+    if name == "schema" and random.random() < 0.3:
+        return random.choice(CODECS).schema.to_bytes()
     return (bytes([random.randrange(choices)]) if choices else b"") + make(random)
 
 

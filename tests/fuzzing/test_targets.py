@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import child_environment
 
+from .building import one_of_each
 from .corpus import load
+from .mutation import lies
 from .targets import NAMES, TARGETS, made, made_wrong
 
 TOP = Path(__file__).parents[2]
@@ -27,6 +29,7 @@ thorough = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 each_target = pytest.mark.parametrize("name", NAMES)
+LIARS = {"frames": 5, "session": 2, "schema": 5, "values": 20}
 randoms = st.randoms(use_true_random=False)  # hypothesis chooses, and finds shorter inputs that fail, too
 
 
@@ -75,6 +78,37 @@ def test_the_corpus(name: str) -> None:
         except BaseException as error:
             error.add_note(data.hex())
             raise
+
+
+@each_target
+def test_each_length_that_lies(name: str) -> None:
+    """Nothing is allotted for what is only said to come."""
+    for number in range(LIARS[name]):
+        data = made(name, Random(number))
+        skipped = 0 if name in ("frames", "schema") else 1
+        for wrong in lies(data[skipped:]):
+            TARGETS[name](data[:skipped] + wrong)
+
+
+def test_each_frame_with_lengths_that_lie() -> None:
+    for frame in one_of_each():
+        for wrong in lies(frame):
+            TARGETS["frames"](wrong)
+            TARGETS["frames"](wrong.removeprefix(wrong[:1]))
+
+
+FOUND = {
+    "a tuple of 16 of itself, whose text was written on four levels": (
+        "schema",
+        bytes([0x81, 0x91, 15, *bytes(16)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_what_was_found(found: str) -> None:
+    name, data = FOUND[found]
+    TARGETS[name](data)
 
 
 def test_the_corpus_is_small() -> None:

@@ -8,7 +8,7 @@ from trionetchan._batch import array_of, batch_count, split_batch
 from trionetchan._codec import Codec
 from trionetchan._errors import ProtocolError, UnfitValue
 
-from .checks import bounded_memory, check, same
+from .checks import bounded_memory, bounded_work, check, same
 from .types_carried import CODECS
 
 __all__ = ["values"]
@@ -19,7 +19,7 @@ _MAX_TEXT = 2000  # characters of a complaint
 def values(data: bytes) -> None:
     """The target."""
     codec, payload = CODECS[data[0] % len(CODECS)] if data else CODECS[0], data[1:]
-    with bounded_memory(2**18 + 1000 * len(data)):
+    with bounded_memory(2**18 + 1000 * len(data)), bounded_work(5000 + 200 * len(data)):
         items = _split(payload)
         try:
             decoded = codec.decode(payload)

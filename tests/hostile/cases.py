@@ -13,7 +13,19 @@ from raw_peer import Step
 
 from trionetchan import Limits
 
-__all__ = ["Answer", "Case", "Outcome", "broken", "cut_off", "fits", "ignored", "late", "reached", "refused", "suspended"]
+__all__ = [
+    "Answer",
+    "Case",
+    "Outcome",
+    "broken",
+    "cut_off",
+    "fits",
+    "ignored",
+    "late",
+    "reached",
+    "refused",
+    "suspended",
+]
 
 
 Kind = Literal["GOODBYE", "REJECT", "CLOSE"]
@@ -63,8 +75,10 @@ class Case:
     lines: int = 1
     """How many lines the log has at most, where it is not one."""
     limit: str = ""
-    """The counter in `statistics().limits` that goes up by one."""
-    limits: Limits = Limits()
+    """The counter in `statistics().limits` that goes up."""
+    times: int = 1
+    """By how much."""
+    limits: Limits = attrs.field(factory=Limits)
     dial: Callable[[Any], Awaitable[trio.abc.Stream]] | None = None
     """How it connects, if not in the usual way."""
     hello: bool = True
@@ -90,10 +104,9 @@ def fits(pattern: str, text: str) -> bool:
 
 
 ENDED = "the connection with … ended: "
-Make = Callable[..., Case]
 
 
-def broken(number: str, does: str, *steps: Step, says: str, code: str = "PROTOCOL_ERROR", **more: object) -> Case:
+def broken(number: str, does: str, *steps: Step, says: str, code: str = "PROTOCOL_ERROR", **more: Any) -> Case:
     """E: the peer breaks the protocol, and hears so."""
     return _case(
         {"hears": Answer("GOODBYE", code, says), "log": ENDED + says},
@@ -105,7 +118,7 @@ def broken(number: str, does: str, *steps: Step, says: str, code: str = "PROTOCO
     )
 
 
-def reached(number: str, does: str, *steps: Step, limit: str, says: str, **more: object) -> Case:
+def reached(number: str, does: str, *steps: Step, limit: str, says: str, **more: Any) -> Case:
     """E: the peer reaches a limit."""
     return broken(number, does, *steps, says=says, code="LIMIT", limit=limit, **more)
 
@@ -117,36 +130,33 @@ def refused(
     code: str,
     says: str,
     kind: Kind = "REJECT",
-    **more: object,
+    **more: Any,
 ) -> Case:
     """R: a request is refused, or a channel closed."""
-    return _case(
-        {"hears": Answer(kind, code, says)}, more, number=number, does=does, steps=steps, outcome=Outcome.R
-    )
+    return _case({"hears": Answer(kind, code, says)}, more, number=number, does=does, steps=steps, outcome=Outcome.R)
 
 
-def ignored(number: str, does: str, *steps: Step, **more: object) -> Case:
+def ignored(number: str, does: str, *steps: Step, **more: Any) -> Case:
     """I: the connection goes on."""
     return _case({}, more, number=number, does=does, steps=steps, outcome=Outcome.I)
 
 
-def cut_off(number: str, does: str, *steps: Step, says: str, **more: object) -> Case:
+def cut_off(number: str, does: str, *steps: Step, says: str, **more: Any) -> Case:
     """E, before there is a way to tell the peer."""
     return _case({"log": ENDED + says}, more, number=number, does=does, steps=steps, outcome=Outcome.E)
 
 
-def late(number: str, does: str, *steps: Step, says: str, **more: object) -> Case:
+def late(number: str, does: str, *steps: Step, says: str, **more: Any) -> Case:
     """T: the connection is closed at a deadline."""
     return _case({"log": ENDED + says}, more, number=number, does=does, steps=steps, outcome=Outcome.T)
 
 
-def suspended(number: str, does: str, *steps: Step, says: str, **more: object) -> Case:
+def suspended(number: str, does: str, *steps: Step, says: str, **more: Any) -> Case:
     """S: the connection has broken; the session is resumed, if it can be."""
     kept = more.get("resumable", True)
     log = f"the connection with … broke, its session waits 30 s for another: {says}" if kept else ENDED + says
     return _case({"log": log, "resumable": True}, more, number=number, does=does, steps=steps, outcome=Outcome.S)
 
 
-def _case(usual: dict[str, object], more: dict[str, object], **rest: object) -> Case:
-    make: Make = Case
-    return make(**{**usual, **more, **rest})
+def _case(usual: dict[str, Any], more: dict[str, Any], **rest: Any) -> Case:
+    return Case(**{**usual, **more, **rest})

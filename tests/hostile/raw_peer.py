@@ -47,6 +47,7 @@ __all__ = [
     "NONCE",
     "RESUMES",
     "SECRET",
+    "Act",
     "Fields",
     "RawPeer",
     "Step",
@@ -291,8 +292,10 @@ class RawPeer:
                 await trio.aclose_forcefully(line.stream)
 
 
-Step = bytes | Callable[[RawPeer], Awaitable[None]]
-"""Bytes that the peer writes, or something else that it does."""
+Act = Callable[[RawPeer], Awaitable[None]]
+"""What a peer does besides writing bytes."""
+Step = bytes | Act
+"""Bytes that the peer writes, or what else it does."""
 
 
 async def play(peer: RawPeer, steps: Sequence[Step]) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 
 import trio
-from raw_peer import ID, NONCE, RESUMES, SECRET, RawPeer, Step, body, goodbye, hello, ping, proof
+from raw_peer import ID, NONCE, RESUMES, SECRET, Act, RawPeer, body, goodbye, hello, ping, proof
 from second_frames import ACCEPT, HELLO, MAGIC, PONG, POSITION, RESUME, Parameters
 from second_session import frame
 
 __all__ = [
     "again",
-    "begins_anew",
     "dribbles",
     "ends",
     "fills_descriptors",
@@ -28,11 +28,10 @@ __all__ = [
     "resets",
     "resumes",
     "waits",
-    "writes_until_refused",
 ]
 
 
-def hears(*kinds: int) -> Step:
+def hears(*kinds: int) -> Act:
     """Waits until a frame of each of these kinds has come, in this order."""
 
     async def step(peer: RawPeer) -> None:
@@ -66,7 +65,7 @@ async def waits(peer: RawPeer) -> None:
         pass
 
 
-def dribbles(data: bytes, pause: float = 0.01) -> Step:
+def dribbles(data: bytes, pause: float = 0.01) -> Act:
     """Writes byte by byte, with so many seconds between, for as long as somebody reads."""
 
     async def step(peer: RawPeer) -> None:
@@ -80,23 +79,10 @@ def dribbles(data: bytes, pause: float = 0.01) -> Step:
     return step
 
 
-def writes_until_refused(chunk: bytes) -> Step:
-    """Writes the same bytes again and again, and reads nothing, until the connection breaks."""
-
-    async def step(peer: RawPeer) -> None:
-        try:
-            while True:
-                await peer.stream.send_all(chunk)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-
-    return step
-
-
 # Several streams
 
 
-def again(parameters: Parameters | None = None, *, keeps: bool = False) -> Step:
+def again(parameters: Parameters | None = None, *, keeps: bool = False) -> Act:
     """Opens another stream, and says hello there; the first one breaks, unless it `keeps` it."""
 
     async def step(peer: RawPeer) -> None:
@@ -109,11 +95,6 @@ def again(parameters: Parameters | None = None, *, keeps: bool = False) -> Step:
     return step
 
 
-def begins_anew(parameters: Parameters) -> Step:
-    """The same, with the first stream kept."""
-    return again(parameters, keeps=True)
-
-
 def resumes(
     *,
     session: bytes = ID,
@@ -124,7 +105,7 @@ def resumes(
     announced: int | None = None,
     purpose: bytes = b"importer",
     of: Callable[[RawPeer], bytes] | None = None,
-) -> Step:
+) -> Act:
     """Says RESUME and POSITIONs. `of`: where it takes the proof from, if it does not make it."""
     has = positions or {}
 
@@ -141,7 +122,7 @@ async def goes_back(peer: RawPeer) -> None:
     peer.go_back()
 
 
-def has_received(**positions: int) -> Step:
+def has_received(**positions: int) -> Act:
     """Says, when it resumes in the end, that it has had so many values on the channels `c0`, `c1` …"""
 
     async def step(peer: RawPeer) -> None:
@@ -157,7 +138,7 @@ async def waits_for_suspension(peer: RawPeer) -> None:
         await trio.sleep(0.001)
 
 
-def hangs_up(name: str) -> Step:
+def hangs_up(name: str) -> Act:
     """Not the peer does: the exporter's program hangs up a channel meanwhile."""
 
     async def step(peer: RawPeer) -> None:
@@ -191,7 +172,7 @@ def frame_of(*items: bytes) -> bytes:
 # The exporter's machine
 
 
-def floods_connections(count: int) -> Step:
+def floods_connections(count: int) -> Act:
     """Opens so many connections more, and says nothing on them. Goes on with the last one that was opened."""
 
     async def step(peer: RawPeer) -> None:
@@ -201,7 +182,7 @@ def floods_connections(count: int) -> Step:
     return step
 
 
-def connects_and_goes(count: int, data: bytes = b"x") -> Step:
+def connects_and_goes(count: int, data: bytes = b"x") -> Act:
     """Opens so many connections more, one after the other, and writes these bytes on each."""
 
     async def step(peer: RawPeer) -> None:
@@ -213,31 +194,58 @@ def connects_and_goes(count: int, data: bytes = b"x") -> Step:
     return step
 
 
+class Records(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 async def fills_descriptors(peer: RawPeer) -> None:
-    """Connects while the exporter's process has no file descriptor left; they are given back some time later."""
-    files: list[int] = []
+    """Connects while the exporter's process has no file descriptor left; when it has noticed, it has some again."""
     address = peer.address
     await peer.say(MAGIC, goodbye())
     await peer.hear_all()
+    await peer.end()
+    while peer.exporter.statistics().connections > 1:  # noqa: ASYNC110
+        await trio.sleep(0.001)
     client = trio.socket.socket()  # it has its own descriptor already
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    noticed = Records()
+    logging.getLogger("trionetchan").addHandler(noticed)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 5, limits[1]))
+        with no_descriptors(client.fileno() + 10):
+            await client.connect(address)
+            await client.send(hello())
+            while not noticed.records:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+    finally:
+        logging.getLogger("trionetchan").removeHandler(noticed)
+    peer.go_on_with(trio.SocketStream(client))
+    await peer.hear(HELLO)
+
+
+@contextmanager
+def no_descriptors(highest: int) -> Generator[None]:
+    """This process has none left."""
+    files: list[int] = []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))
+    try:
         with suppress(OSError):
             while True:
-                files.append(os.dup(client.fileno()))
-        await client.connect(address)
-        await trio.sleep(0.05)  # in which the exporter tries to accept it
+                files.append(os.dup(0))
+        yield
     finally:
         for file in files:
             os.close(file)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    peer.go_on_with(trio.SocketStream(client))
-    await peer.say(hello())
-    await peer.hear(HELLO)
 
 
-def hears_accept(window: int) -> Step:
+def hears_accept(window: int) -> Act:
     """Hears that its import is accepted, with this window."""
 
     async def step(peer: RawPeer) -> None:

@@ -1,4 +1,4 @@
-"""Each wire case of a hostile exporter: the importer's block raises what it should, and no channel ends as if complete."""
+"""Each wire case of a hostile exporter: what leaves the importer's block, and that no channel ends as if complete."""
 
 from __future__ import annotations
 

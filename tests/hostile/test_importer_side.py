@@ -9,28 +9,18 @@ from pathlib import Path
 
 import pytest
 import trio
+from all_cases import CASES, numbers_of
 from cases import Case, Outcome, fits
-from channel_cases import CHANNEL_CASES
-from flood_cases import FLOOD_CASES
-from frame_cases import FRAME_CASES
-from hello_cases import HELLO_CASES
 from raw_peer import BEGINS, KINDS, Fields, RawPeer, goodbye, hello, play
-from resume_cases import RESUME_CASES
 from second_frames import HELLO, RESUMED
 from server import Server, bounded_memory, jobs_given_back, log_lines, serving
 from steps import again, resumes, waits
 from support import until
-from tls_cases import TLS_CASES
-from value_cases import VALUE_CASES
 
 from trionetchan._errors import Code
 
 pytestmark = pytest.mark.promise(43)
 
-CASES: list[Case] = [
-    *(HELLO_CASES + FRAME_CASES + VALUE_CASES + CHANNEL_CASES),
-    *(FLOOD_CASES + TLS_CASES + RESUME_CASES),
-]
 FAULTS = range(1, 76)
 
 
@@ -41,6 +31,7 @@ def said(heard: Sequence[tuple[int, Fields]]) -> list[str]:
         if KINDS[kind] in ("GOODBYE", "REJECT", "CLOSE"):
             code, message = fields[-2:]
             assert isinstance(code, int)
+            assert isinstance(message, str)
             found.append(f"{KINDS[kind]} ({Code(code).name}) {message}".strip())
     return found
 
@@ -120,11 +111,11 @@ async def test_wire_case(
         lines = log_lines(caplog)
         assert bool(case.log) <= len(lines) <= (case.lines if case.log else 0), lines
         assert all(fits(case.log, line) for line in lines), lines
-        assert server.exporter.statistics().limits == ({case.limit: 1} if case.limit else {})
+        assert server.exporter.statistics().limits == ({case.limit: case.times} if case.limit else {})
         assert sorted(await jobs_given_back(server)) == [*range(case.acknowledged, 10)]
 
 
 def test_each_fault_has_a_case_and_each_number_is_there_once() -> None:
     numbers = [case.number for case in CASES]
     assert len({*numbers}) == len(numbers) >= 120
-    assert {int("".join(filter(str.isdigit, number))) for number in numbers} == {*FAULTS}
+    assert numbers_of(CASES) == {*FAULTS}

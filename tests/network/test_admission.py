@@ -1,10 +1,13 @@
 """How many connections an exporter has at a time, and who goes when there are too many."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import contextlib
 import functools
 import gc
+import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, Mapping
@@ -47,7 +50,7 @@ class Served:
     exporter: Exporter
     port: int
     form: str
-    streams: list[trio.SocketStream] = attrs.field(factory=list)
+    streams: list[trio.SocketStream] = attrs.field(factory=list[trio.SocketStream])
 
     @property
     def limits(self) -> Mapping[str, int]:
@@ -308,9 +311,13 @@ async def test_a_connection_counts_before_its_handshakes(
     server, client = contexts(authority) if tls else (None, None)
     async with serving(nursery, form, server, max_connections=2) as served, served.importer(client) as importer:
         assert await works(served, importer)
+
+        def reached_times(number: int) -> bool:
+            return served.limits.get("max_connections", 0) == number
+
         for number in range(5):
             await served.call()
-            await until(functools.partial(lambda n: served.limits.get("max_connections", 0) == n, number))
+            await until(functools.partial(reached_times, number))
             await until(lambda: served.admitted == 2)
         for stream in served.streams[:-1]:
             with contextlib.suppress(trio.BrokenResourceError):
@@ -362,8 +369,9 @@ def living_objects() -> int:
 
 
 @pytest.mark.parametrize("how", ["silent", "greeted", "a session"])
-def test_connections_that_come_and_go_leave_nothing(how: str) -> None:
+def test_connections_that_come_and_go_leave_nothing(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """With TRIONETCHAN_EXAMPLES=10000, so many."""
+    monkeypatch.setattr(logging.getLogger("trionetchan"), "disabled", True)  # pytest would keep each line
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:

@@ -1,5 +1,7 @@
 """What peers can have logged: so many lines a second, and the rest counted and told."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import logging
@@ -13,6 +15,7 @@ from scripted import Scripted, data
 from support import connect, until
 
 from trionetchan import Limits, open_exporter
+from trionetchan._allowance import Allowance
 from trionetchan._errors import Code
 from trionetchan._log import BoundedLog
 from trionetchan._protocol.frames import Close
@@ -121,12 +124,12 @@ def test_a_mistake_has_one_traceback_however_often_it_is_made(caplog: pytest.Log
 def test_a_traceback_that_was_left_out_comes_later(caplog: pytest.LogCaptureFixture) -> None:
     log = BoundedLog(1)
     log.warning("a line")
-    for _ in range(2):
+    for divisor in (1, 1):
         try:
-            print([][0])
+            print([0][divisor])
         except IndexError:
             log.exception("a mistake")
-        log._allowed = 1
+        log._allowed = Allowance(1, 1)
     assert bool(caplog.records[-1].exc_info)
 
 

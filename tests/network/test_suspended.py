@@ -1,5 +1,7 @@
 """How many sessions may wait to be resumed, and that it is the oldest that ends."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import contextlib

@@ -253,6 +253,8 @@ class Connection:
             peer_left = await self._take_in(chunk)
             del chunk  # nothing of it is held while the next is waited for
             self.flush()
+            if self._judge.pause:
+                await trio.sleep(self._judge.pause)
 
     async def _take_in(self, chunk: bytes) -> bool:
         """Whether the peer has said goodbye. In between, the others have their turn."""
@@ -277,7 +279,7 @@ class Connection:
         self._reading = False
         self._look_at_costs()
         self.flush()
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self._judge.pause)
         self._reading = True
 
     def _look_at_costs(self) -> None:

@@ -28,8 +28,11 @@ LOCK_ATTEMPTS = 500  # counted, not timed: the clock may be a test's own, while 
 class PatientListener(trio.abc.Listener[trio.abc.Stream]):
     """A listener that survives a lack of file descriptors: it logs it once, and accepts again when some are free.
 
-    `make_room` and `log` are set before it accepts.
+    `make_room`, `pace` and `log` are set before it accepts.
     """
+
+    pace: Callable[[], float]
+    """One more was accepted: for how many seconds the next is to wait."""
 
     make_room: Callable[[], bool]
     """Gives up a connection that can be spared, if there is one: its file descriptor is free then."""
@@ -37,10 +40,13 @@ class PatientListener(trio.abc.Listener[trio.abc.Stream]):
 
     def __init__(self, listener: trio.abc.Listener[Any]) -> None:
         self._listener = listener
+        self._pause = 0.0
 
     async def accept(self) -> trio.abc.Stream:
         """Waits for an importer, and returns the stream to it."""
         logged = False
+        if self._pause:
+            await trio.sleep(self._pause)
         while True:
             try:
                 stream: trio.abc.Stream = await self._listener.accept()
@@ -53,6 +59,7 @@ class PatientListener(trio.abc.Listener[trio.abc.Stream]):
                 if not self.make_room():
                     await trio.sleep(ACCEPT_RETRY_DELAY)
             else:
+                self._pause = self.pace()
                 return stream
 
     async def aclose(self) -> None:

@@ -35,6 +35,7 @@ except ImportError as error:
 from .._errors import ConnectionLostError, ProtocolError
 from .._limits import Limits
 from .._log import BoundedLog
+from .._protocol.costs import Costs, Judge
 from .dialing import Dial, open_tcp_stream
 from .transport import STREAM_ERRORS, Transport, check_ssl_context, reason, transport_over
 from .websocket_handshake import (
@@ -90,22 +91,6 @@ class _Rules(Extension):
         return RsvBits(False, False, False)
 
 
-class _Budget:
-    """How many frames may bring nothing: `most` at once, and in ten seconds as many again."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._left = float(most)
-        self._filled_at = trio.current_time()
-
-    def spend(self) -> bool:
-        """One more has come. Whether it is forgiven."""
-        now = trio.current_time()
-        self._left = min(self.most, self._left + (now - self._filled_at) * self.most / 10) - 1
-        self._filled_at = now
-        return self._left >= 0
-
-
 @attrs.define
 class _OneTask:
     """Around what one task may do at a time."""
@@ -137,7 +122,8 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         self._rules = _Rules()
         self._protocol = Protocol(side, [self._rules], first)
         self._close_timeout = limits.goodbye_timeout
-        self._useless = _Budget(limits.max_useless_frames)
+        self._costs = Costs()
+        self._judge = Judge(limits)
         self._close_code: int = CloseReason.NORMAL_CLOSURE
         self._closed = False
         self._end: str | None = None  # nothing more comes; empty, or what was wrong
@@ -187,7 +173,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
                     self._feed(await self._receive())
                     waited = True
                 elif not self._received:  # however many there are that bring nothing, other tasks have their turn
-                    await trio.lowlevel.checkpoint()
+                    await trio.sleep(self._judge.pause)
             if self._received:
                 if not waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -224,23 +210,20 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
             case Ping(payload=payload):
                 self._pong = bytes(payload)
                 self._pinged.unpark()
-                self._count_useless("pings")
+                self._count_useless()
             case CloseConnection(code=code, reason=text):
                 self._take_close(code, text or "")
-            case Pong():
-                self._count_useless("pongs")
             case _:
-                self._count_useless("empty frames")
+                self._count_useless()
         return True
 
-    def _count_useless(self, what: str) -> None:
-        """Tells the peer that floods, and reads no more of it."""
-        if self._end is None and not self._useless.spend():
+    def _count_useless(self) -> None:
+        """Slows down a peer that floods; then tells it, and reads no more of it."""
+        self._costs.useless += 1
+        error = self._judge.look(self._costs, trio.current_time())
+        if self._end is None and error is not None:
             self._close_code = CloseReason.POLICY_VIOLATION
-            most = self._useless.most
-            self._end = (
-                f"expected at most {most} frames that bring nothing in 10 s (max_useless_frames), got more {what}"
-            )
+            self._end = str(error)
 
     def _take_close(self, code: int, text: str) -> None:
         if self._protocol.state not in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED):

@@ -3,7 +3,8 @@
 *Work* is counted in units of about ten microseconds, so that a connection can let the others have their turn after so
 much of it (`TURN`). *Useless* is a frame that brings nothing: a ping, a late or repeated frame, a small piece of a
 value, an import that is closed unused. Each peer has some, so they only end a connection if they come faster than an
-allowance is refilled. *Refused* are imports and values that this side had to refuse.
+allowance is refilled; before that, the peer is read more slowly. *Refused* are imports and values that this side had to
+refuse.
 
 A frame for a channel that this side has just closed is late through no fault of the peer. So as many late frames are
 `expected` as the peer was allowed to have on its way.
@@ -11,17 +12,23 @@ A frame for a channel that this side has just closed is late through no fault of
 
 from __future__ import annotations
 
+from .._allowance import Allowance
 from .._errors import LimitReached
 from .._limits import Limits
 
-__all__ = ["LEAST_PIECE", "SMALL_FRAME", "TURN", "Costs", "Judge"]
+__all__ = ["LEAST_PIECE", "SMALL_FRAME", "UNITS_PER_IMPORT", "UNITS_PER_REJECTED", "Costs", "Judge"]
 
 TURN = 100  # units of work after which others have their turn: about a millisecond
 VALUES_PER_UNIT = 8
 BYTES_PER_UNIT = 16 * 2**10
 UNITS_PER_COMPARISON = 16  # of each step in which comparing types is counted
 UNITS_PER_IMPORT = 16  # to bind a channel, and to let it go
-UNUSED_IMPORT = 2  # useless frames that one counts as
+UNITS_PER_USELESS = 10  # so that a turn is short in which a peer brings nothing
+UNITS_PER_REJECTED = 10  # of a value that is to be dealt again
+UNUSED_IMPORT = 4  # useless frames that one counts as
+FREE = 200  # useless frames at once that are read as fast as they come
+PAUSE = 0.0005  # seconds for which a peer is not read after each useless frame beyond these
+LONGEST_PAUSE = 0.1  # seconds
 LEAST_PIECE = 2**10  # bytes: smaller pieces of a value are useless
 SMALL_FRAME = 64 * 2**10  # bytes: who cuts a value cuts it into frames of at least this size
 PERIOD = 10.0  # seconds in which `max_useless_frames` are forgiven
@@ -51,6 +58,11 @@ class Costs:
         self.useless += steps
         self.work += UNITS_PER_COMPARISON * steps
 
+    @property
+    def turn_is_over(self) -> bool:
+        """Whether it is time for the others."""
+        return self.work + UNITS_PER_USELESS * self.useless >= TURN
+
     def late(self) -> None:
         """A frame for a channel that is closed here."""
         if self.expected:
@@ -63,42 +75,27 @@ class Costs:
         self.useless += UNUSED_IMPORT
 
 
-class _Allowance:
-    """So much at once, and more with time. Times are in seconds."""
-
-    def __init__(self, most: float, per_second: float) -> None:
-        self._most = most
-        self._per_second = per_second
-        self._left = most
-        self._since: float | None = None
-
-    def spend(self, amount: int, now: float) -> bool:
-        """Whether there was so much left."""
-        if self._since is not None:
-            self._left = min(self._most, self._left + (now - self._since) * self._per_second)
-        self._since = now
-        self._left -= amount
-        return self._left >= 0
-
-
 class Judge:
-    """Says when one peer has cost too much."""
+    """Says when one peer has cost too much, and how long it is to be left waiting until it is read again."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._useless = _Allowance(limits.max_useless_frames, limits.max_useless_frames / PERIOD)
-        self._refused = _Allowance(limits.max_refusals, 1.0)
+        self._useless = Allowance(limits.max_useless_frames, limits.max_useless_frames / PERIOD)
+        self._refused = Allowance(limits.max_refusals, 1.0)
+        self._patience = Allowance(FREE, 1 / PAUSE)
+        self.pause = 0.0
+        """For how many seconds nothing is to be read: who sends much that is useless is slowed down."""
 
     def look(self, costs: Costs, now: float) -> LimitReached | None:
         """Why this peer is to go, if it is. What it has cost is counted once."""
         useless, refused = costs.useless, costs.refused
         costs.useless = costs.refused = 0
-        if useless and not self._useless.spend(useless, now):
+        self.pause = min(self._patience.spend(useless, now), LONGEST_PAUSE) if useless else 0.0
+        if useless and self._useless.spend(useless, now):
             most = self._limits.max_useless_frames
-            useless_ones = "pings, late or repeated frames, small pieces of values"
-            expected = f"at most {most} frames within {PERIOD:g} s that bring nothing ({useless_ones})"
+            expected = f"at most {most} frames that bring nothing within {PERIOD:g} s"
             return LimitReached("max_useless_frames", f"expected {expected}, got more")
-        if refused and not self._refused.spend(refused, now):
+        if refused and self._refused.spend(refused, now):
             most = self._limits.max_refusals
             return LimitReached("max_refusals", f"expected at most {most} refused imports and values, got more")
         return None

@@ -52,7 +52,7 @@ import attrs
 from .._batch import Batch
 from .._errors import Code, LimitReached, ProtocolError
 from .._limits import Limits
-from .costs import LEAST_PIECE, SMALL_FRAME, UNITS_PER_IMPORT, Costs
+from .costs import LEAST_PIECE, SMALL_FRAME, UNITS_PER_IMPORT, UNITS_PER_REJECTED, Costs
 from .events import (
     Accepted,
     Acknowledged,
@@ -483,7 +483,10 @@ class Session:
         window = channel.sender
         if not isinstance(window, SettledSendWindow):
             raise _not_settling(frame)
-        return Settled(channel.id, window.settle(frame.ranges), frame.accepted)
+        batches = window.settle(frame.ranges)
+        if not frame.accepted:
+            self.costs.work += UNITS_PER_REJECTED * sum(len(places) for _, places in batches)
+        return Settled(channel.id, batches, frame.accepted)
 
     def _on_sender_close(self, channel: _Channel, frame: Close) -> Closed:
         assert channel.receiver is not None

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 
 from .._errors import Code, LimitReached, ProtocolError
 from .._limits import Limits
-from .costs import TURN
 from .events import Event, Greeted, LimitExceeded, PeerLeft, ResumeRequested, SessionResumed, TurnOver, Violated
 from .frames import MAGIC, Frame, FrameCutter, Goodbye, Hello, Ping, Pong, Position, Resume, Resumed, encode
 from .handshake import ExporterHandshake, Handshake, ImporterHandshake, NoResumeError, UnsupportedVersionError
@@ -190,7 +189,7 @@ class Wire:
                         yield resumed
                 costs = self.session.costs
                 costs.work += 1
-                if costs.work >= TURN:
+                if costs.turn_is_over:
                     costs.work = 0
                     yield TurnOver()
         except NoResumeError as error:
