@@ -10,6 +10,6 @@
     python -m benchmarks.codecs                           the value codec alone, beside other libraries
 
 The modules, upwards: `work` (what is sent), `measure` (how it is timed), `peers` (who sends it), `process` (runs one of
-the measuring processes), `cases` (who beside whom, and the goals), `results`, `children` (the processes, as the runner sees them), `runner`,
-`report` and `pictures`. `hostile` has modules of its own.
+the measuring processes), `cases` (who beside whom, and the goals), `results`, `children` (the processes, as the runner
+sees them), `runner`, `report` and `pictures`. `hostile` has modules of its own.
 """

@@ -121,7 +121,7 @@ async def endless_value(target: Target) -> None:
         await line.say(hello() + bind(0, "taken", receives=False, schema=BYTES))
         await line.hear(ACCEPT)
         await line.say(frame(DATA, 0, 0, True, b"\x81\x5a\x03\xff\xff\xf0"))
-        await line.flood(frame(DATA, 0, 0, True, bytes(1000)) * 200)
+        await line.flood(frame(DATA, 0, 0, True, bytes(16_000)) * 16)
 
 
 async def refused_values(target: Target) -> None:
