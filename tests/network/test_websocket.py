@@ -595,9 +595,7 @@ async def test_flood_of_frames_that_bring_nothing_ends_that_connection(
                 heard = await hear_to_end(stream)
             close = heard[heard.rindex(bytes([0x80 | CLOSE])) :]
             assert struct.unpack("!H", close[2:4]) == (1008,)
-            assert close[4:].startswith(
-                b"expected at most 300 frames that bring nothing within 10 s, got more"
-            )
+            assert close[4:].startswith(b"expected at most 300 frames that bring nothing within 10 s, got more")
             assert heard.count(bytes([0x80 | PONG, 0])) <= 301  # no more answers than there were questions
             await until(lambda: exporter.statistics().connections == 1)
             assert exporter.statistics().limits == {"max_useless_frames": 1}
