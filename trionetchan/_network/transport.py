@@ -171,7 +171,7 @@ class TLSTransport(Transport):
         # Trio's would begin the handshake, or wait for its end, to say goodbye then.
         try:
             self._tls.getpeercert(binary_form=True)
-        except trio.NeedHandshakeError:
+        except (trio.NeedHandshakeError, ValueError):  # the latter from `ssl`, where the handshake has failed
             await trio.aclose_forcefully(self._tls)
         else:
             await super().aclose()

@@ -55,6 +55,22 @@ MAX_MESSAGE_SIZE = 2**20  # bytes; part of the protocol, so no choice
 MESSAGE_SIZE = 64 * 2**10  # bytes, of those that are written
 
 
+class _Budget:
+    """How many frames may bring nothing: `most` at once, and in ten seconds as many again."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._left = float(most)
+        self._filled_at = trio.current_time()
+
+    def spend(self) -> bool:
+        """One more has come. Whether it is forgiven."""
+        now = trio.current_time()
+        self._left = min(self.most, self._left + (now - self._filled_at) * self.most / 10) - 1
+        self._filled_at = now
+        return self._left >= 0
+
+
 class _Rules(Extension):
     """Refuses messages by the heads of their frames, before anything of them is kept.
 
@@ -63,8 +79,9 @@ class _Rules(Extension):
 
     name = "rules-of-trionetchan"
 
-    def __init__(self) -> None:
+    def __init__(self, max_useless: int) -> None:
         self.broken = ""
+        self.useless = _Budget(max_useless)
         self._size = 0  # of the current message
 
     def enabled(self) -> bool:
@@ -88,22 +105,6 @@ class _Rules(Extension):
                 self.broken = f"expected messages of at most {MAX_MESSAGE_SIZE} bytes, got one of {self._size} or more"
                 return CloseReason.MESSAGE_TOO_BIG
         return RsvBits(False, False, False)
-
-
-class _Budget:
-    """How many frames may bring nothing: `most` at once, and in ten seconds as many again."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._left = float(most)
-        self._filled_at = trio.current_time()
-
-    def spend(self) -> bool:
-        """One more has come. Whether it is forgiven."""
-        now = trio.current_time()
-        self._left = min(self.most, self._left + (now - self._filled_at) * self.most / 10) - 1
-        self._filled_at = now
-        return self._left >= 0
 
 
 @attrs.define
@@ -133,10 +134,9 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
     def __init__(self, stream: trio.abc.Stream, side: ConnectionType, first: bytes, limits: Limits) -> None:
         self._stream = stream
         self._transport = transport_over(stream)
-        self._rules = _Rules()
+        self._rules = _Rules(limits.max_useless_frames)
         self._protocol = Protocol(side, [self._rules], first)
         self._close_timeout = limits.goodbye_timeout
-        self._useless = _Budget(limits.max_useless_frames)
         self._close_code: int = CloseReason.NORMAL_CLOSURE
         self._closed = False
         self._end: str | None = None  # nothing more comes; empty, or what was wrong
@@ -234,9 +234,9 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
 
     def _count_useless(self, what: str) -> None:
         """Tells the peer that floods, and reads no more of it."""
-        if self._end is None and not self._useless.spend():
+        if self._end is None and not self._rules.useless.spend():
             self._close_code = CloseReason.POLICY_VIOLATION
-            most = self._useless.most
+            most = self._rules.useless.most
             self._end = (
                 f"expected at most {most} frames that bring nothing in 10 s (max_useless_frames), got more {what}"
             )
