@@ -140,7 +140,7 @@ CREDIT: list[Case] = [
         hears(DATA),
         acknowledged=2,
     ),
-    ignored("36b", "grants bytes one by one", *RECEIVES, *(ack(0, 0, 5, 2**20 + number) for number in range(150))),
+    ignored("36b", "grants bytes one by one", *RECEIVES, *(ack(0, 0, 5, 2**20 + number) for number in range(1000))),
     ignored(
         "37a",
         "asks for a window of 10^9, which is cut",
@@ -456,7 +456,7 @@ CLOSES: list[Case] = [
         "says that a count is reached where there is none",
         *RECEIVES,
         close(0, 0, COUNT_REACHED),
-        says="expected channel 0 to reach a count of None, got its end after 0",
+        says="expected no COUNT_REACHED on channel 0, which has no count, got one",
     ),
     broken(
         "48h",

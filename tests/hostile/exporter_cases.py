@@ -638,7 +638,7 @@ CLOSES: list[ExporterCase] = [
         "e48k",
         "says that a count is reached where there is none",
         close(0, 0, COUNT_REACHED),
-        says="expected channel 0 to reach a count of None, got its end after 0",
+        says="expected no COUNT_REACHED on channel 0, which has no count, got one",
         program=sends,
     ),
 ]

@@ -297,7 +297,7 @@ class Connection:
             self.peer.grew()
             error = session.exceeds_buffer
         else:
-            error = self._judge.look(costs, self._keepalive.heard)
+            error = self._judge.look(costs, trio.current_time())
         if error is not None and not wire.ended:
             self._exceeded(error)
 

@@ -40,11 +40,12 @@ class PatientListener(trio.abc.Listener[trio.abc.Stream]):
 
     def __init__(self, listener: trio.abc.Listener[Any]) -> None:
         self._listener = listener
+        self._socket: Any = getattr(getattr(listener, "transport_listener", listener), "socket", None)
         self._pause = 0.0
 
     async def accept(self) -> trio.abc.Stream:
         """Waits for an importer, and returns the stream to it."""
-        logged = False
+        logged = someone_waits = False
         if self._pause:
             await trio.sleep(self._pause)
         while True:
@@ -53,6 +54,12 @@ class PatientListener(trio.abc.Listener[trio.abc.Stream]):
             except OSError as error:
                 if not is_out_of_files(error):
                     raise
+                if self._socket is not None and not someone_waits:
+                    # Linux takes the descriptor before it looks whether there is anybody to accept.
+                    await trio.lowlevel.wait_readable(self._socket)
+                    someone_waits = True
+                    continue
+                someone_waits = False
                 if not logged:
                     self.log.warning("cannot accept importers for now: %s", out_of_files_error())
                     logged = True

@@ -501,6 +501,8 @@ class Session:
 
     def _on_receiver_close(self, channel: _Channel, frame: Close) -> Closed:
         self._check_code(frame, RECEIVER_CODES)
+        if frame.code is Code.COUNT_REACHED and channel.count is None:
+            raise ProtocolError(f"expected no COUNT_REACHED on channel {channel.id}, which has no count, got one")
         if frame.code is Code.COUNT_REACHED and frame.count != channel.count:
             raise ProtocolError(
                 f"expected channel {channel.id} to reach a count of {channel.count}, got its end after {frame.count}"
