@@ -19,7 +19,7 @@ from support import until
 
 from trionetchan._errors import Code
 
-pytestmark = pytest.mark.promise(43)
+pytestmark = [pytest.mark.promise(43), pytest.mark.promise(72)]
 
 FAULTS = range(1, 76)
 

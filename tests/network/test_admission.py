@@ -38,7 +38,10 @@ from trionetchan import (
     open_websocket_importer,
 )
 from trionetchan._errors import Code
+from trionetchan._network.admission import _address_of
 from trionetchan._protocol.frames import MAGIC, VERSION, Goodbye, Hello, Ping, Pong, encode
+
+pytestmark = pytest.mark.promise(73)
 
 CYCLES = int(os.environ.get("TRIONETCHAN_EXAMPLES", "100"))
 
@@ -403,3 +406,29 @@ def new_session() -> dict[str, int | bytes]:
     """What the hello of an importer says that can resume."""
     ids = {"session": os.urandom(16), "secret": os.urandom(32), "nonce": os.urandom(16)}
     return {"resume": 30_000, **ids}
+
+
+class _Socket:
+    def __init__(self, name: object) -> None:
+        self.socket = self
+        self._name = name
+
+    def getpeername(self) -> object:
+        return self._name
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        (("192.0.2.1", 5), "192.0.2.1"),
+        (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1"),
+        (("2001:db8:1:2:3:4:5:6", 5, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 5, 0, 2), "fe80::/64"),
+        (("somewhere", 5), "somewhere"),
+        ("", None),
+        (b"", None),
+        ((), None),
+    ],
+)
+def test_connections_of_one_machine_have_one_address(name: object, address: str | None) -> None:
+    assert _address_of(cast("Any", _Socket(name))) == address

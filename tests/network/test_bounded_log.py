@@ -20,6 +20,8 @@ from trionetchan._errors import Code
 from trionetchan._log import BoundedLog
 from trionetchan._protocol.frames import Close
 
+pytestmark = pytest.mark.promise(74)
+
 
 @pytest.fixture(autouse=True)
 def all_levels(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,8 @@ from trionetchan._errors import Code
 from trionetchan._protocol.frames import MAGIC, VERSION, Data, Frame, Goodbye, Hello, Resume, Resumed, encode
 from trionetchan._protocol.resuming import Nonces, SessionKey
 
+pytestmark = pytest.mark.promise(73)
+
 NONCE = bytes(16)
 
 

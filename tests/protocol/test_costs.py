@@ -32,6 +32,8 @@ from trionetchan._protocol.frames import (
 from trionetchan._protocol.overdue import Unfinished
 from trionetchan._protocol.session import LEAST_BUFFER, Role
 
+pytestmark = pytest.mark.promise(71)
+
 LIMITS = Limits(max_value_size=2**20, max_imports_per_name=3)
 HELLO = Hello(VERSION, {"frame": 2**16, "value": 2**20, "buffer": 2**20, "keepalive": 0, "resume": 0, "settle": 1})
 
@@ -194,6 +196,7 @@ def test_nothing_of_a_chunk_is_read_once_this_side_has_left() -> None:
 # The judge
 
 
+@pytest.mark.promise(75)
 def test_useless_frames_end_a_connection_unless_they_come_slowly() -> None:
     judge, costs = Judge(Limits(max_useless_frames=100)), Costs()
     for second in range(100):

@@ -12,6 +12,7 @@ A connection without an IP address, such as one over a unix socket, counts only 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from .transport import transport_over
 
 __all__ = ["Admission", "Guest"]
 
+HOST_PREFIX = 64  # bits
 FREE_ACCEPTS = 100  # connections at once that are accepted as fast as they come
 ACCEPTS_PER_SECOND = 400
 
@@ -181,11 +183,20 @@ def _socket_of(stream: trio.abc.Stream) -> Any:
 
 
 def _address_of(stream: trio.abc.Stream) -> str | None:
+    """Whose connection it is: one machine may have all IPv6 addresses of a network as its own."""
     try:
         name = _socket_of(stream).getpeername()
     except (AttributeError, OSError):
         return None
-    return name[0] if isinstance(name, tuple) and name and isinstance(name[0], str) else None
+    if not isinstance(name, tuple) or not name or not isinstance(name[0], str):
+        return None
+    try:
+        address = ipaddress.ip_address(name[0].partition("%")[0])
+    except ValueError:
+        return name[0]
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, HOST_PREFIX), strict=False))
 
 
 def _close_now(stream: trio.abc.Stream) -> None:
