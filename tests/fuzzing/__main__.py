@@ -29,9 +29,7 @@ _START = 300  # inputs that are made where there is no corpus
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*NAMES, "minimise", "malformed", "run"])
-    parser.add_argument(
-        "files", nargs="*", type=Path, help="findings to run; or targets to minimise, all if none is named"
-    )
+    parser.add_argument("files", nargs="*", type=Path, help="findings to run; or targets to minimise, instead of all")
     parser.add_argument("--seconds", type=int, default=60, help="how long to search, or to minimise each corpus")
     parser.add_argument("--seed", type=int, default=0, help="another one searches in another order; 0: by chance")
     parser.add_argument("--found", type=Path, default=FOUND, help="the directory for what is found")
@@ -100,9 +98,7 @@ def _minimise(found: Path, names: list[str], seconds: int) -> None:
         inputs = corpus.load(name) + examples + [path.read_bytes() for path in (found / name).glob("*")]
         kept = corpus.minimised(targets.TARGETS[name], inputs, seconds)
         if kept is None:
-            sys.exit(
-                f"{name}: {len(inputs)} inputs take longer than {seconds} s (--seconds); its corpus stays as it is"
-            )
+            sys.exit(f"{name}: {len(inputs)} inputs take more than {seconds} s (--seconds); the corpus stays as it is")
         kept += [] if name == "session" else examples  # those of a session are too many
         print(f"{name}: {len(kept)} of {len(inputs)} inputs, {corpus.save(name, kept)} bytes")
 

@@ -88,11 +88,9 @@ def _of_session(program: Program) -> Iterator[list[Frame]]:
     """Frames that are for no channel that there is, and those that go on with a session."""
     outbox, following = program.session.outbox, program.session._next_id  # pyright: ignore[reportPrivateUsage]
     seen = outbox._forgotten + outbox.unseen  # pyright: ignore[reportPrivateUsage]
-    for count in (0, seen - 1, seen, seen + 1, _MANY):
-        yield [Seen(max(0, count))]
-    asked: tuple[tuple[int, int | None, bool], ...] = (
-        *((8, None, True), (0, None, True), (_MANY, 3, False), (1, 0, True), (1, 0, False)),
-    )
+    for told in (0, seen - 1, seen, seen + 1, _MANY):
+        yield [Seen(max(0, told))]
+    asked: list[tuple[int, int | None, bool]] = [(8, None, True), (0, None, True), (_MANY, 3, False), (1, 0, True)]
     for name in NAMES:
         for window, count, receives in asked:
             yield [Import(following, name, receives, window, count, b"\x81\x81\0", receives and window > 8)]
@@ -100,7 +98,7 @@ def _of_session(program: Program) -> Iterator[list[Frame]]:
     yield [Import(following + place, f"a{place}", True, 1, None, b"") for place in range(14)]
     yield [Ping(1), Ping(2), Data(following, 0, False, b"\x81\0")]
     sends = [channel for channel in program.session._channels.values() if channel.writing is not None]  # pyright: ignore[reportPrivateUsage]
-    for back in (0, 1, 2):
+    for back in range(3):
         positions = [Position(channel.id, max(0, channel.sender.written - back)) for channel in sends]
         for known in (bytes(range(16)), bytes(16)):
             for told in (max(0, seen - back), seen + 1):
