@@ -29,7 +29,7 @@ _START = 300  # inputs that are made where there is no corpus
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*NAMES, "minimise", "malformed", "run"])
-    parser.add_argument("files", nargs="*", type=Path, help="findings to run")
+    parser.add_argument("files", nargs="*", type=Path, help="findings to run; or targets to minimise, instead of all")
     parser.add_argument("--seconds", type=int, default=60, help="how long to search, or to minimise each corpus")
     parser.add_argument("--seed", type=int, default=0, help="another one searches in another order; 0: by chance")
     parser.add_argument("--found", type=Path, default=FOUND, help="the directory for what is found")
@@ -38,7 +38,7 @@ def main() -> None:
     chosen = parser.parse_args()
     match chosen.what:
         case "minimise":
-            _minimise(chosen.found, chosen.seconds)
+            _minimise(chosen.found, [str(name) for name in chosen.files], chosen.seconds)
         case "malformed":
             _malformed(chosen.first, chosen.count)
         case "run":
@@ -59,7 +59,8 @@ def _search(name: str, found: Path, seconds: int, seed: int) -> None:
     inputs, findings = found / name, found / "findings"
     inputs.mkdir(parents=True, exist_ok=True)
     findings.mkdir(exist_ok=True)
-    for data in [*corpus.load(name), *(targets.made(name, Random(number)) for number in range(_START))]:
+    made = [targets.made(name, Random(number)) for number in range(_START)]
+    for data in corpus.load(name) + made:
         (inputs / hashlib.sha1(data).hexdigest()).write_bytes(data)
 
     def target(data: bytes) -> None:
@@ -89,12 +90,16 @@ def _write_finding(findings: Path, name: str, data: bytes) -> None:
     print(f"\nfound: {path}, and beside it .txt", file=sys.stderr)
 
 
-def _minimise(found: Path, seconds: int) -> None:
+def _minimise(found: Path, names: list[str], seconds: int) -> None:
     corpus: Any = importlib.import_module(".corpus", __package__)
     targets: Any = importlib.import_module(".targets", __package__)
-    for name in NAMES:
-        inputs = corpus.load(name) + [path.read_bytes() for path in (found / name).glob("*")]
-        kept = corpus.minimised(targets.TARGETS[name], inputs, seconds) + targets.examples(name)
+    for name in names or NAMES:
+        examples = targets.examples(name)
+        inputs = corpus.load(name) + examples + [path.read_bytes() for path in (found / name).glob("*")]
+        kept = corpus.minimised(targets.TARGETS[name], inputs, seconds)
+        if kept is None:
+            sys.exit(f"{name}: {len(inputs)} inputs take more than {seconds} s (--seconds); the corpus stays as it is")
+        kept += [] if name == "session" else examples  # those of a session are too many
         print(f"{name}: {len(kept)} of {len(inputs)} inputs, {corpus.save(name, kept)} bytes")
 
 

@@ -41,15 +41,14 @@ def save(name: str, inputs: Iterable[bytes]) -> int:
     return len(text)
 
 
-def minimised(target: Callable[[bytes], None], inputs: Iterable[bytes], seconds: float) -> list[bytes]:
-    """Those that are needed to reach all that they reach. It looks at as many as it can in that time."""
+def minimised(target: Callable[[bytes], None], inputs: Iterable[bytes], seconds: float) -> list[bytes] | None:
+    """Those that are needed to reach all that they reach. None: it takes longer."""
     deadline = time.monotonic() + seconds
     kept: list[bytes] = []
     reached: set[_Feature] = set()
     for data in sorted(set(inputs), key=lambda data: (len(data), data)):
         if time.monotonic() > deadline:
-            print("not all were looked at: that takes longer (--seconds)", file=sys.stderr)
-            break
+            return None
         features = _features(target, data)
         if not features <= reached:
             reached |= features

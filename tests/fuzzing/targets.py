@@ -8,6 +8,7 @@ from random import Random
 from .building import made_batch, made_frames, made_schema, one_of_each
 from .frames_target import frames
 from .mutation import mutated
+from .probes import probes
 from .schema_target import schema
 from .session_target import SCENARIOS, session
 from .types_carried import CODECS, batches
@@ -47,7 +48,7 @@ def examples(name: str) -> list[bytes]:
         return [bytes([number]) + batch for number, batch in batches() if len(batch) < 100]
     if name == "schema":
         return [codec.schema.to_bytes() for codec in CODECS]
-    return one_of_each() if name == "frames" else []
+    return probes() if name == "session" else one_of_each()
 
 
 def made_wrong(name: str, random: Random, data: bytes) -> bytes:
