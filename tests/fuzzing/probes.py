@@ -64,8 +64,10 @@ def probes() -> list[bytes]:
         if scenario.start is Start.SILENT:
             found += [start + MAGIC + encode(frame) for frame in _hellos(program)]
             continue
-        for frames in [[frame] for frame in _hellos(program)] + [*_of_session(program), *_of_channels(program)]:
-            found.append(start + b"".join(map(encode, frames)))
+        dialogues = [[frame] for frame in _hellos(program)] + [*_of_session(program)]
+        if scenario.start is not Start.RESUMING:  # there, no frame of a channel may come
+            dialogues += _of_channels(program)
+        found += [start + b"".join(map(encode, frames)) for frames in dialogues]
         found += [start + frame for frame in one_of_each()]
         found.append(start + MAGIC + encode(Hello(VERSION, {"resume": 1})))
     return found
@@ -98,7 +100,7 @@ def _of_session(program: Program) -> Iterator[list[Frame]]:
     yield [Import(following + place, f"a{place}", True, 1, None, b"") for place in range(14)]
     yield [Ping(1), Ping(2), Data(following, 0, False, b"\x81\0")]
     sends = [channel for channel in program.session._channels.values() if channel.writing is not None]  # pyright: ignore[reportPrivateUsage]
-    for back in range(3):
+    for back in (-1, 0, 1, 2):
         positions = [Position(channel.id, max(0, channel.sender.written - back)) for channel in sends]
         for known in (bytes(range(16)), bytes(16)):
             for told in (max(0, seen - back), seen + 1):

@@ -17,6 +17,7 @@ from support import child_environment
 from .building import one_of_each
 from .corpus import load
 from .mutation import lies
+from .probes import probes
 from .targets import NAMES, TARGETS, made, made_wrong
 
 TOP = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ thorough = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 each_target = pytest.mark.parametrize("name", NAMES)
+PARTS = 4
 LIARS = {"frames": 5, "session": 2, "schema": 5, "values": 20}
 randoms = st.randoms(use_true_random=False)  # hypothesis chooses, and finds shorter inputs that fail, too
 
@@ -95,6 +97,13 @@ def test_each_frame_with_lengths_that_lie() -> None:
         for wrong in lies(frame):
             TARGETS["frames"](wrong)
             TARGETS["frames"](wrong.removeprefix(wrong[:1]))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_frames_around_what_is_right(part: int) -> None:
+    """Which of them are right, the target knows; none may do more than it should."""
+    for data in probes()[part::PARTS]:
+        TARGETS["session"](data)
 
 
 FOUND = {
