@@ -21,6 +21,7 @@ LONGEST_STRETCH = 5.0  # seconds, of those without an attack
 PATIENCE = 60.0  # seconds until a process must have answered, beyond what it was asked to do
 SETTLED = 45.0  # seconds after an attack in which its connections and sessions must have gone
 LOOK = 0.05  # seconds
+CLEAN = 3  # looks in a row: a connection may still wait to be accepted
 
 
 class Memory:
@@ -131,13 +132,15 @@ async def _settle(exporter: Child, before: dict[str, Any]) -> tuple[int, float]:
     and how long it took."""
     taken = (await _ask(exporter, "take"))["taken"]
     start = trio.current_time()
+    clean = 0
     while True:
         await trio.sleep(LOOK)
         state = await _ask(exporter, "state")
         elapsed = trio.current_time() - start
         left = any(state[what] > before[what] for what in LEFT_BEHIND) or state["taken"] > taken
         taken = state["taken"]
-        if not left or elapsed > SETTLED:
+        clean = 0 if left else clean + 1
+        if clean >= CLEAN or elapsed > SETTLED:
             return state["traced_most"], elapsed
 
 
