@@ -15,6 +15,7 @@ __all__ = [
     "TEXT",
     "UINT",
     "Buffer",
+    "has_more_items",
     "head",
     "read_head",
     "skip",
@@ -90,3 +91,16 @@ def skip(data: Buffer, position: int, max_depth: int = 400) -> int:
     if open_counts:
         raise ProtocolError("expected a whole CBOR item, got one that is cut short")
     return position
+
+
+def has_more_items(data: Buffer, most: int) -> bool:
+    """Whether more than so many heads of items stand one behind the other, as far as the data is right."""
+    position = 0
+    try:
+        for _ in range(most):
+            major, argument, position = read_head(data, position)
+            if major in (BYTES, TEXT):
+                position += argument
+    except (IndexError, ProtocolError):
+        return False
+    return position < len(data)

@@ -15,7 +15,8 @@ import cbor2
 from .._errors import UnfitValue, printable
 from .columns import Step
 from .describe import describe
-from .items import read_batch
+from .extent import extent_of
+from .items import BatchReader
 from .large_bytes import MIN_LARGE_SIZE, MIN_UNCOPIED_SIZE, header_of_one, read_large_batch, write_large_batch
 from .messages import safely
 from .receiving import RECEIVING
@@ -35,6 +36,7 @@ class Codec(Generic[T]):
     schema: Schema = attrs.field(repr=str)
     sending: Step = attrs.field(repr=False, eq=False)
     receiving: Step = attrs.field(repr=False, eq=False)
+    batches: BatchReader = attrs.field(repr=False, eq=False)
     is_bytes: bool = attrs.field(repr=False, eq=False)  # so a batch may be written and read without cbor2
 
     def encode(self, values: list[T]) -> bytes:
@@ -58,7 +60,7 @@ class Codec(Generic[T]):
         """The inverse, safe on what anybody sends: `UnfitValue` for whatever is wrong with it."""
         try:
             may_be_large = self.is_bytes and len(payload) > MIN_LARGE_SIZE
-            column = read_large_batch(payload) if may_be_large else read_batch(payload)
+            column = read_large_batch(payload, self.batches) if may_be_large else self.batches.read(payload)
             return self.receiving.convert(column)
         except Exception as error:
             raise _unfit(error) from None
@@ -77,7 +79,8 @@ def codec_for(value_type: Any) -> Codec[Any]:
 def _new_codec(value_type: Any) -> Codec[Any]:
     schema = describe(value_type)
     is_bytes = schema.nodes[0].kind is Kind.BYTES
-    return Codec(value_type, schema, SENDING.root_step(schema), RECEIVING.root_step(schema), is_bytes)
+    reader = BatchReader(extent_of(schema))
+    return Codec(value_type, schema, SENDING.root_step(schema), RECEIVING.root_step(schema), reader, is_bytes)
 
 
 def _unfit(error: Exception) -> UnfitValue:

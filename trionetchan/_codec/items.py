@@ -7,7 +7,10 @@ Decisions:
   "decimal", "map" (a dict with other keys, as a list of keys and values in turn). All else is refused.
 - Moments and Decimals travel as text, and only the forms of the specification are accepted. (What `fromisoformat` takes
   beyond them differs between versions of Python: hour 24, 60 minutes of an offset.)
-- Depth is counted in containers, by the steps, and the same both ways; cbor2 only keeps it from running away.
+- Depth is counted in containers, by the steps, and the same both ways; cbor2 only keeps it from running away. It goes
+  no deeper than the type does: of what is small, that is only for the message read as if the type said nothing.
+- A type without lists, sets and maps says how many items a value has: the heads of a large payload are counted before
+  anything is built. A small one takes little memory, whatever is in it.
 """
 
 from __future__ import annotations
@@ -20,17 +23,24 @@ from decimal import Context, Decimal
 from typing import Any, cast
 from uuid import UUID
 
+import attrs
 import cbor2
 
+from .._batch import batch_count
+from .._cbor import has_more_items
 from .._errors import UnfitValue
+from .extent import Extent
 from .messages import short
-from .reading import Reader, ReceivedMap, ReceivedSet, require
+from .reading import Reader, ReceivedMap, ReceivedSet, TagReader, require
 from .schema import Kind
 
-__all__ = ["MAX_VALUE_DEPTH", "TO_TAG", "item_of_tag", "map_tag", "read_batch", "set_tag"]
+__all__ = ["MAX_VALUE_DEPTH", "TO_TAG", "BatchReader", "item_of_tag", "map_tag", "set_tag"]
 
 MAX_VALUE_DEPTH = 64  # containers within containers
 _MAX_CBOR_DEPTH = 1 + 3 * MAX_VALUE_DEPTH + 3  # the batch; a map with other keys is a tag and two arrays; a duration
+_MAX_SMALL_SIZE = 4 * 2**10  # bytes of a payload that is read again for a better message
+_MAX_UNCOUNTED_SIZE = 256 * 2**10  # bytes of a payload whose items are not counted; larger ones are most often one value
+_LEAST_MEAN_SIZE = 16  # bytes of payload for each item that may be there, from which it pays to count them
 _DECIMAL_FORM = Context(capitals=1)  # a program may have another for itself
 _MAX_EXPONENT = 999_999  # of a Decimal: what Python's default context allows; an int() of more would take for ever
 
@@ -86,23 +96,58 @@ def _from_named(entry: Any, _immutable: bool) -> Any:
     return ReceivedMap(argument)
 
 
-_READER = Reader(
-    max_depth=_MAX_CBOR_DEPTH,
-    tags={0: _from_instant, 27: _from_named, 37: _from_uuid, 258: _from_set, 1004: _from_date},
-)
+_TAGS: dict[int, TagReader] = {
+    0: _from_instant,
+    27: _from_named,
+    37: _from_uuid,
+    258: _from_set,
+    1004: _from_date,
+}
 
 
-def read_batch(payload: bytes) -> list[Any]:
-    """The values of a batch as they arrive. Raises whatever cbor2 or the reader of a tag raises."""
-    column: list[Any] = _READER.read(payload)
-    if type(column) is not list:
-        raise UnfitValue("not one array of values")
-    return column
+@functools.cache  # one for all codecs of a depth, so that they share its decoders
+def _reader(max_depth: int) -> Reader:
+    return Reader(max_depth=max_depth, tags=_TAGS)
+
+
+@attrs.frozen(eq=False)
+class BatchReader:
+    """Reads the batches of one type: cbor2 builds no more than the type can hold, or what is small."""
+
+    extent: Extent
+    reader: Reader = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        depth = _MAX_CBOR_DEPTH if self.extent.depth is None else min(1 + self.extent.depth, _MAX_CBOR_DEPTH)
+        object.__setattr__(self, "reader", _reader(depth))
+
+    def read(self, payload: bytes) -> list[Any]:
+        """The values of a batch as they arrive. Raises whatever cbor2 or the reader of a tag raises."""
+        if len(payload) > _MAX_UNCOUNTED_SIZE and self.extent.items is not None:
+            _require_few_items(payload, self.extent.items)
+        try:
+            column: Any = self.reader.read(payload)
+        except Exception:
+            if len(payload) > _MAX_SMALL_SIZE:
+                raise
+            column = _reader(_MAX_CBOR_DEPTH).read(payload)  # so that the steps say what is wrong, and where
+        if type(column) is not list:
+            raise UnfitValue("not one array of values")
+        return cast("list[Any]", column)
+
+
+def _require_few_items(payload: bytes, items_of_one: int) -> None:
+    """`UnfitValue` if there are more items than the values can have. Not looked at where the values are many and small:
+    there, they may be as many as that."""
+    count = batch_count(payload)
+    most = 1 + count * items_of_one
+    if most * _LEAST_MEAN_SIZE < len(payload) and has_more_items(payload, most):
+        raise UnfitValue(f"expected at most {most - 1} items of data in {count} values, got more")
 
 
 def item_of_tag(tag: cbor2.CBORTag) -> Any:
     """What a tag that is about to be written will be read as."""
-    return _READER.tags[tag.tag](tag.value, False)
+    return _TAGS[tag.tag](tag.value, False)
 
 
 # Values to tags

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._cbor import ARRAY, BYTES, head, read_head
 from .._errors import ProtocolError
-from .items import read_batch
+from .items import BatchReader
 from .reading import require
 
 __all__ = ["MIN_LARGE_SIZE", "MIN_UNCOPIED_SIZE", "header_of_one", "read_large_batch", "write_large_batch"]
@@ -32,7 +32,7 @@ def header_of_one(value: bytes) -> bytes:
     return head(ARRAY, 1) + head(BYTES, len(value))
 
 
-def read_large_batch(payload: bytes) -> list[Any]:
+def read_large_batch(payload: bytes, reader: BatchReader) -> list[Any]:
     """The values of a batch. One that is not made of large byte strings only is left to cbor2."""
     try:
         major, count, position = read_head(payload, 0)
@@ -46,5 +46,5 @@ def read_large_batch(payload: bytes) -> list[Any]:
             column.append(payload[start:position])
         require(position == len(payload))
     except (IndexError, ValueError, ProtocolError):
-        return read_batch(payload)
+        return reader.read(payload)
     return column
