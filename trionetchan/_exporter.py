@@ -422,8 +422,7 @@ class Exporter(Endpoint):
                 )
 
         for listener in listeners:
-            listener.make_room, listener.pace = self._admission.make_room, self._admission.pace
-            listener.log = self._log
+            listener.make_room, listener.log = self._admission.make_room, self._log
         if self._accepting.stopped:
             for listener in listeners:
                 await listener.aclose()

@@ -39,7 +39,9 @@ __all__ = ["MAX_VALUE_DEPTH", "TO_TAG", "BatchReader", "item_of_tag", "map_tag",
 MAX_VALUE_DEPTH = 64  # containers within containers
 _MAX_CBOR_DEPTH = 1 + 3 * MAX_VALUE_DEPTH + 3  # the batch; a map with other keys is a tag and two arrays; a duration
 _MAX_SMALL_SIZE = 4 * 2**10  # bytes of a payload that is read again for a better message
-_MAX_UNCOUNTED_SIZE = 256 * 2**10  # bytes of a payload whose items are not counted; larger ones are most often one value
+_MAX_UNCOUNTED_SIZE = (
+    256 * 2**10
+)  # bytes of a payload whose items are not counted; larger ones are most often one value
 _LEAST_MEAN_SIZE = 16  # bytes of payload for each item that may be there, from which it pays to count them
 _DECIMAL_FORM = Context(capitals=1)  # a program may have another for itself
 _MAX_EXPONENT = 999_999  # of a Decimal: what Python's default context allows; an int() of more would take for ever

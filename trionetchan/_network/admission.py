@@ -19,7 +19,6 @@ from typing import Any
 import attrs
 import trio
 
-from .._allowance import Allowance
 from .._errors import Code, LimitError
 from .._limits import Limits
 from .._log import BoundedLog
@@ -29,8 +28,6 @@ from .transport import transport_over
 __all__ = ["Admission", "Guest"]
 
 HOST_PREFIX = 64  # bits
-FREE_ACCEPTS = 100  # connections at once that are accepted as fast as they come
-ACCEPTS_PER_SECOND = 400
 
 
 @attrs.define(eq=False)
@@ -81,7 +78,6 @@ class Admission:
         self._reached = reached
         self._log = log
         self._everybody = _Crowd()
-        self._pace = Allowance(FREE_ACCEPTS, ACCEPTS_PER_SECOND)
         self._by_address: dict[str, _Crowd] = {}
 
     @property
@@ -112,14 +108,6 @@ class Admission:
             self._forget(guest)
         if guest.scope.cancelled_caught:
             await trio.aclose_forcefully(stream)
-
-    def pace(self) -> float:
-        """One more is accepted: for how many seconds the next is to wait, in the system's queue.
-
-        Serving a connection from its beginning to its end takes about a millisecond. However many come and go, those
-        that stay have half of the time.
-        """
-        return self._pace.spend(1, trio.current_time())
 
     def make_room(self) -> bool:
         """Ends the oldest connection that has not said hello, since file descriptors are lacking. Whether there is one.

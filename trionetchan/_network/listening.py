@@ -20,6 +20,7 @@ from .transport import is_out_of_files, out_of_files_error
 __all__ = ["BoundListener", "PatientListener", "listen_tcp", "listen_unix"]
 
 ACCEPT_RETRY_DELAY = 0.1  # seconds
+TURNS = 32  # of the scheduler between two connections; where nothing else is to do they take less than a millisecond
 BACKLOG = 1024  # connections to a unix socket that may wait to be accepted
 LOCK_RETRY_DELAY = 0.01  # seconds
 LOCK_ATTEMPTS = 500  # counted, not timed: the clock may be a test's own, while the other process runs in real time
@@ -28,11 +29,9 @@ LOCK_ATTEMPTS = 500  # counted, not timed: the clock may be a test's own, while 
 class PatientListener(trio.abc.Listener[trio.abc.Stream]):
     """A listener that survives a lack of file descriptors: it logs it once, and accepts again when some are free.
 
-    `make_room`, `pace` and `log` are set before it accepts.
+    `make_room` and `log` are set before it accepts. Between two connections, which each take about a millisecond, it
+    lets the scheduler turn some times: however many come and go, those that stay have their share.
     """
-
-    pace: Callable[[], float]
-    """One more was accepted: for how many seconds the next is to wait."""
 
     make_room: Callable[[], bool]
     """Gives up a connection that can be spared, if there is one: its file descriptor is free then."""
@@ -41,13 +40,12 @@ class PatientListener(trio.abc.Listener[trio.abc.Stream]):
     def __init__(self, listener: trio.abc.Listener[Any]) -> None:
         self._listener = listener
         self._socket: Any = getattr(getattr(listener, "transport_listener", listener), "socket", None)
-        self._pause = 0.0
 
     async def accept(self) -> trio.abc.Stream:
         """Waits for an importer, and returns the stream to it."""
         logged = someone_waits = False
-        if self._pause:
-            await trio.sleep(self._pause)
+        for _ in range(TURNS):
+            await trio.lowlevel.checkpoint()
         while True:
             try:
                 stream: trio.abc.Stream = await self._listener.accept()
@@ -66,7 +64,6 @@ class PatientListener(trio.abc.Listener[trio.abc.Stream]):
                 if not self.make_room():
                     await trio.sleep(ACCEPT_RETRY_DELAY)
             else:
-                self._pause = self.pace()
                 return stream
 
     async def aclose(self) -> None:

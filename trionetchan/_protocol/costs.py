@@ -16,7 +16,7 @@ from .._allowance import Allowance
 from .._errors import LimitReached
 from .._limits import Limits
 
-__all__ = ["LEAST_PIECE", "SMALL_FRAME", "UNITS_PER_IMPORT", "UNITS_PER_REJECTED", "Costs", "Judge"]
+__all__ = ["LEAST_PIECE", "SMALL_FRAME", "UNITS_PER_IMPORT", "Costs", "Judge"]
 
 TURN = 100  # units of work after which others have their turn: about a millisecond
 VALUES_PER_UNIT = 8
@@ -24,7 +24,6 @@ BYTES_PER_UNIT = 16 * 2**10
 UNITS_PER_COMPARISON = 16  # of each step in which comparing types is counted
 UNITS_PER_IMPORT = 16  # to bind a channel, and to let it go
 UNITS_PER_USELESS = 10  # so that a turn is short in which a peer brings nothing
-UNITS_PER_REJECTED = 10  # of a value that is to be dealt again
 UNUSED_IMPORT = 2  # useless frames that one counts as
 FREE = 200  # useless frames at once that are read as fast as they come
 PAUSE = 0.0005  # seconds for which a peer is not read after each useless frame beyond these
@@ -41,6 +40,8 @@ class Costs:
         self.work = 0
         self.useless = 0
         self.refused = 0
+        self.rejected = 0
+        """Values that the peer rejects: each has to be dealt again, which slows the peer down, and no more."""
         self.expected = 0
         """How many late frames the peer may still have on its way."""
         self.arrived = 0
@@ -61,7 +62,7 @@ class Costs:
     @property
     def turn_is_over(self) -> bool:
         """Whether it is time for the others."""
-        return self.work + UNITS_PER_USELESS * self.useless >= TURN
+        return self.work + UNITS_PER_USELESS * (self.useless + self.rejected) >= TURN
 
     def late(self) -> None:
         """A frame for a channel that is closed here."""
@@ -88,9 +89,9 @@ class Judge:
 
     def look(self, costs: Costs, now: float) -> LimitReached | None:
         """Why this peer is to go, if it is. What it has cost is counted once."""
-        useless, refused = costs.useless, costs.refused
-        costs.useless = costs.refused = 0
-        self.pause = min(self._patience.spend(useless, now), LONGEST_PAUSE) if useless else 0.0
+        useless, refused, slowing = costs.useless, costs.refused, costs.useless + 2 * costs.rejected
+        costs.useless = costs.refused = costs.rejected = 0
+        self.pause = min(self._patience.spend(slowing, now), LONGEST_PAUSE) if slowing else 0.0
         if useless and self._useless.spend(useless, now):
             most = self._limits.max_useless_frames
             expected = f"at most {most} frames that bring nothing within {PERIOD:g} s"

@@ -52,7 +52,7 @@ import attrs
 from .._batch import Batch
 from .._errors import Code, LimitReached, ProtocolError
 from .._limits import Limits
-from .costs import LEAST_PIECE, SMALL_FRAME, UNITS_PER_IMPORT, UNITS_PER_REJECTED, Costs
+from .costs import LEAST_PIECE, SMALL_FRAME, UNITS_PER_IMPORT, Costs
 from .events import (
     Accepted,
     Acknowledged,
@@ -485,7 +485,7 @@ class Session:
             raise _not_settling(frame)
         batches = window.settle(frame.ranges)
         if not frame.accepted:
-            self.costs.work += UNITS_PER_REJECTED * sum(len(places) for _, places in batches)
+            self.costs.rejected += sum(len(places) for _, places in batches)
         return Settled(channel.id, batches, frame.accepted)
 
     def _on_sender_close(self, channel: _Channel, frame: Close) -> Closed:
