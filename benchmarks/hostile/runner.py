@@ -21,7 +21,7 @@ LONGEST_STRETCH = 5.0  # seconds, of those without an attack
 PATIENCE = 60.0  # seconds until a process must have answered, beyond what it was asked to do
 SETTLED = 45.0  # seconds after an attack in which its connections and sessions must have gone
 LOOK = 0.05  # seconds
-CLEAN = 3  # looks in a row: a connection may still wait to be accepted
+CLEAN = 20  # looks in a row: a connection may still wait to be accepted
 
 
 class Memory:
