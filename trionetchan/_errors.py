@@ -144,6 +144,10 @@ class UnfitValue(Exception):
     """A value, or a type, that a value codec cannot carry. Private: the shell adds the channel and makes it public."""
 
 
+class TooLargeValue(UnfitValue):
+    """A value that is larger than any that may be sent. Private: it becomes a `LimitError`."""
+
+
 def printable(text: str, limit: int = 200) -> str:
     """Text from a peer, fit for a log line or a message: escaped, and cut at `limit` characters."""
     cut = text if len(text) <= limit else text[:limit] + "…"

@@ -24,7 +24,7 @@ import attrs
 from .._batch import Batch, array_of
 from .._cbor import ARRAY, head
 from .._codec import Codec
-from .._errors import Code, LimitError, UnfitValue, ValueTypeError
+from .._errors import Code, LimitError, TooLargeValue, UnfitValue, ValueTypeError
 from .._limits import Limits
 from .._ports import SendingLink
 from .fewest_first import FewestFirst
@@ -144,7 +144,7 @@ class Dealer(Generic[T]):
     def _batch(self, values: list[T]) -> Batch | None:
         """The values encoded together, if they fit."""
         try:
-            lead, payload = self._codec.encode_parts(values)
+            lead, payload = self._codec.encode_parts(values, self._max_value_size)
         except UnfitValue:
             return None
         batch = _NewBatch(payload, len(values), lead, number=self._number)
@@ -168,16 +168,18 @@ class Dealer(Generic[T]):
             self.deal_waiting()
 
     def _encode(self, value: T) -> _Value:
+        limit = self._max_value_size
+        expected = f"{self._name}: expected a value of at most {limit} bytes"
         try:
-            lead, payload = self._codec.encode_parts([value])
+            lead, payload = self._codec.encode_parts([value], limit)
+        except TooLargeValue:
+            raise LimitError(f"{expected}, got more", channel=self._name) from None
         except UnfitValue as error:
             raise ValueTypeError(f"{self._name}: {error}", channel=self._name) from None
         lead, payload = (lead[1:], payload) if lead else (b"", payload[1:])  # without the array's head
         encoded = _Value(self._number, payload, lead)
-        limit = self._max_value_size
         if encoded.size > limit:
-            message = f"{self._name}: expected a value of at most {limit} bytes, got {encoded.size} bytes"
-            raise LimitError(message, channel=self._name)
+            raise LimitError(f"{expected}, got {encoded.size} bytes", channel=self._name)
         self._number += 1
         return encoded
 

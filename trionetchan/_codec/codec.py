@@ -7,12 +7,13 @@ bound; what the schema says is what is checked. It is a tree of steps, one for e
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any, Generic, TypeVar
 
 import attrs
 import cbor2
 
-from .._errors import UnfitValue, printable
+from .._errors import TooLargeValue, UnfitValue, printable
 from .columns import Step
 from .describe import describe
 from .extent import extent_of
@@ -22,10 +23,15 @@ from .messages import safely
 from .receiving import RECEIVING
 from .schema import Kind, Schema
 from .sending import SENDING
+from .walk import HERE
+from .writing import write
 
 __all__ = ["Codec", "codec_for"]
 
 T = TypeVar("T")
+
+_MIN_MAX_SIZE = 2**20  # bytes that are written whatever the limit, so that a message can say how many there are
+_MAX_HEAD_SIZE = 9  # bytes of the array around the values
 
 
 @attrs.frozen
@@ -37,11 +43,17 @@ class Codec(Generic[T]):
     sending: Step = attrs.field(repr=False, eq=False)
     receiving: Step = attrs.field(repr=False, eq=False)
     batches: BatchReader = attrs.field(repr=False, eq=False)
+    any_size: bool = attrs.field(repr=False, eq=False)  # what is written may be far larger than the value in memory
     is_bytes: bool = attrs.field(repr=False, eq=False)  # so a batch may be written and read without cbor2
 
-    def encode(self, values: list[T]) -> bytes:
-        """One CBOR array of the values. `UnfitValue` if one does not fit, naming the part; then there is no result."""
+    def encode(self, values: list[T], max_size: int = sys.maxsize) -> bytes:
+        """One CBOR array of the values. `UnfitValue` if one does not fit, naming the part; then there is no result.
+
+        `TooLargeValue` if values of a type of any size would have more than `max_size` bytes, and more than a mebibyte.
+        """
         try:
+            if self.any_size and not (len(values) == 1 and type(values[0]) in self.sending.unchanged):
+                return self._encode_any_size(values, max(max_size, _MIN_MAX_SIZE))
             column = self.sending.convert(values)
             if self.is_bytes and sum(map(len, column)) > MIN_LARGE_SIZE * len(column):
                 return write_large_batch(column)
@@ -49,12 +61,22 @@ class Codec(Generic[T]):
         except Exception as error:
             raise _unfit(error) from None
 
-    def encode_parts(self, values: list[T]) -> tuple[bytes, bytes]:
+    def _encode_any_size(self, values: list[T], max_size: int) -> bytes:
+        walk = HERE.walk
+        walk.most, walk.elements = max_size, 0
+        try:
+            return write(self.sending.convert(values), max_size + _MAX_HEAD_SIZE)
+        finally:
+            walk.most = sys.maxsize
+            if walk.count:
+                walk.end()
+
+    def encode_parts(self, values: list[T], max_size: int = sys.maxsize) -> tuple[bytes, bytes]:
         """The same in two parts, one behind the other: a large bytes value is not copied."""
         value: object = values[0] if len(values) == 1 and self.is_bytes else None
         if type(value) is bytes and len(value) > MIN_UNCOPIED_SIZE:
             return header_of_one(value), value
-        return b"", self.encode(values)
+        return b"", self.encode(values, max_size)
 
     def decode(self, payload: bytes) -> list[T]:
         """The inverse, safe on what anybody sends: `UnfitValue` for whatever is wrong with it."""
@@ -79,11 +101,14 @@ def codec_for(value_type: Any) -> Codec[Any]:
 def _new_codec(value_type: Any) -> Codec[Any]:
     schema = describe(value_type)
     is_bytes = schema.nodes[0].kind is Kind.BYTES
-    reader = BatchReader(extent_of(schema))
-    return Codec(value_type, schema, SENDING.root_step(schema), RECEIVING.root_step(schema), reader, is_bytes)
+    extent = extent_of(schema)
+    sending, receiving = SENDING.root_step(schema), RECEIVING.root_step(schema)
+    return Codec(value_type, schema, sending, receiving, BatchReader(extent), extent.items is None, is_bytes)
 
 
 def _unfit(error: Exception) -> UnfitValue:
+    if isinstance(error, TooLargeValue):
+        return error
     if isinstance(error, UnfitValue):
         return UnfitValue(str(error))
     if isinstance(error, RecursionError):

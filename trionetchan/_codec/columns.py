@@ -20,15 +20,16 @@ from typing import Any
 
 import attrs
 
-from .._errors import UnfitValue, printable
+from .._errors import printable
 from .items import MAX_VALUE_DEPTH
 from .messages import got, safely, short
+from .misfit import Misfit
 from .reading import ReceivedMap
+from .walk import converted_once, remembers, require_few
 
 __all__ = [
     "Column",
     "ColumnStep",
-    "Misfit",
     "OneStep",
     "Step",
     "Unsure",
@@ -51,22 +52,6 @@ OneStep = Callable[[Any, int], Any]  # the same for one value
 
 _MAX_ONE_BY_ONE = 8  # elements of a single value; from there on they are faster as a column
 _MIN_SHARED_COLUMN = 64  # values from which a column is searched for one and the same object
-
-
-class Misfit(UnfitValue):
-    """Something in a column does not fit. On its way out it gathers the path to it."""
-
-    def __init__(self, index: int, complaint: str) -> None:
-        super().__init__(complaint)
-        self.index = index
-        self.complaint = complaint
-        self.path: list[str] = []  # the innermost part first
-
-    def __str__(self) -> str:
-        path = self.path[::-1]
-        if len(path) > 8:
-            path[4:-4] = ["…"]
-        return f"{', '.join(path)}: {self.complaint}" if path else self.complaint
 
 
 class Unsure(Exception):
@@ -151,6 +136,8 @@ def convert_parts(
 
     `rows` are the parts of each value in `column`. `label` names one: it gets the value, and the number of the part.
     """
+    if len(column) > _MIN_SHARED_COLUMN:
+        require_few(sum(map(len, column)))
     flat = list(chain.from_iterable(rows))
     try:
         return flat, step(flat, depth + 1)
@@ -198,8 +185,11 @@ def regrouped(flat: Iterable[Any], sizes: Iterable[int]) -> Iterator[list[Any]]:
     return (list(islice(rest, size)) for size in sizes)
 
 
-def bounded_depth(step: Step, too_deep: str, *, recursive: bool) -> Step:
-    """The step of a container: bounds the depth, and ends the descent where there are no values left."""
+def bounded_depth(step: Step, too_deep: str, *, recursive: bool, counted: bool) -> Step:
+    """The step of a container: bounds the depth, and ends the descent where there are no values left.
+
+    `counted`: what it converts is counted, and after much, each object is converted once.
+    """
     convert = step.column
 
     def bounded(column: Column, depth: int) -> Column:
@@ -207,12 +197,11 @@ def bounded_depth(step: Step, too_deep: str, *, recursive: bool) -> Step:
             return column
         if depth >= MAX_VALUE_DEPTH:
             raise Misfit(0, too_deep)
-        if recursive and len(column) > _MIN_SHARED_COLUMN:
+        if counted and remembers():
+            return converted_once(lambda new: convert(new, depth), column, (convert, depth))
+        if recursive and len(column) > _MIN_SHARED_COLUMN and 2 * len(set(map(id, column))) < len(column):
             # a list that holds itself twice would double the column at every level: each object is looked at once
-            single = {id(value): value for value in column}
-            if 2 * len(single) < len(column):
-                done = dict(zip(single, convert(list(single.values()), depth), strict=True))
-                return [done[id(value)] for value in column]
+            return converted_once(lambda new: convert(new, depth), column)
         return convert(column, depth)
 
     return attrs.evolve(step, column=bounded)

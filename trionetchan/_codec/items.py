@@ -34,9 +34,10 @@ from .messages import short
 from .reading import Reader, ReceivedMap, ReceivedSet, TagReader, require
 from .schema import Kind
 
-__all__ = ["MAX_VALUE_DEPTH", "TO_TAG", "BatchReader", "item_of_tag", "map_tag", "set_tag"]
+__all__ = ["FREE_DEPTH", "MAX_VALUE_DEPTH", "TO_TAG", "BatchReader", "item_of_tag", "map_tag", "set_tag"]
 
 MAX_VALUE_DEPTH = 64  # containers within containers
+FREE_DEPTH = 4  # containers within containers that are converted one by one without being counted
 _MAX_CBOR_DEPTH = 1 + 3 * MAX_VALUE_DEPTH + 3  # the batch; a map with other keys is a tag and two arrays; a duration
 _MAX_SMALL_SIZE = 4 * 2**10  # bytes of a payload that is read again for a better message
 _MAX_UNCOUNTED_SIZE = (
@@ -135,7 +136,7 @@ class BatchReader:
             column = _reader(_MAX_CBOR_DEPTH).read(payload)  # so that the steps say what is wrong, and where
         if type(column) is not list:
             raise UnfitValue("not one array of values")
-        return cast("list[Any]", column)
+        return column
 
 
 def _require_few_items(payload: bytes, items_of_one: int) -> None:

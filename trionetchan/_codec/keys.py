@@ -27,6 +27,7 @@ import cbor2
 
 from .items import item_of_tag
 from .reading import ReceivedMap, ReceivedSet
+from .walk import HERE
 
 __all__ = ["all_plain", "require_distinct", "require_distinct_data", "require_few_collisions"]
 
@@ -143,7 +144,7 @@ def _received(items: ReceivedSet | ReceivedMap, numbers: _Numbers) -> Any:
 
 
 def _tag(item: Any, numbers: _Numbers) -> Any:
-    return _data(item_of_tag(item), numbers)
+    return _data(HERE.walk.once("items", item, item_of_tag), numbers)
 
 
 _CONVERT: dict[type, Callable[[Any, _Numbers], Any]] = {

@@ -219,4 +219,6 @@ RECEIVING = Conversion(
     choices_for_receiving,
     _complaint_of_untyped,
     f"more than {MAX_VALUE_DEPTH} levels of nesting",
+    lambda depth: depth >= MAX_VALUE_DEPTH,
+    counted=False,
 )

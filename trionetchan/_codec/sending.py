@@ -25,13 +25,14 @@ from .columns import (
 )
 from .describe import describe
 from .hints import is_record
-from .items import MAX_VALUE_DEPTH, TO_TAG, map_tag, set_tag
+from .items import FREE_DEPTH, MAX_VALUE_DEPTH, TO_TAG, map_tag, set_tag
 from .keys import all_plain, require_distinct_data, require_few_collisions
 from .messages import got
 from .schema import Kind, Node, python_types
 from .shapes import literal_step, mapped_step, record_step, tuple_step, union_step
 from .steps import Conversion, Steps
 from .unions import choices_for_sending
+from .walk import is_far
 
 __all__ = ["SENDING"]
 
@@ -58,7 +59,7 @@ def _send_list(steps: Steps, index: int, node: Node) -> Step:
         return column if done is flat else list(regrouped(done, map(len, column)))
 
     def one(value: Any, depth: int) -> Any:
-        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
+        if type(value) not in accepted or (depth >= FREE_DEPTH and is_far(depth)):
             raise Unsure
         return convert_elements(element, value if type(value) in _LIST else list(value), depth + 1)
 
@@ -82,7 +83,7 @@ def _send_set(steps: Steps, index: int, node: Node) -> Step:
         return list(map(set_tag, regrouped(done, map(len, rows))))
 
     def one(value: Any, depth: int) -> Any:
-        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
+        if type(value) not in accepted or (depth >= FREE_DEPTH and is_far(depth)):
             raise Unsure
         elements = list(value)
         require_few_collisions(elements)
@@ -113,7 +114,7 @@ def _send_map(steps: Steps, index: int, node: Node) -> Step:
         return list(map(_written_map, regrouped(keys_done, sizes), regrouped(values_done, sizes)))
 
     def one(value: Any, depth: int) -> Any:
-        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
+        if type(value) not in accepted or (depth >= FREE_DEPTH and is_far(depth)):
             raise Unsure
         keys, values = list(value), list(value.values())
         keys_done = convert_elements(key_step, keys, depth + 1)
@@ -154,7 +155,7 @@ def _send_object(steps: Steps, index: int, node: Node) -> Step:
         return list(map(dict, map(zip, repeat(names), zip(*done, strict=True)))) if done else [{} for _ in column]
 
     def one(value: Any, depth: int) -> Any:
-        if type(value) not in accepted or depth >= MAX_VALUE_DEPTH:
+        if type(value) not in accepted or (depth >= FREE_DEPTH and is_far(depth)):
             raise Unsure
         row: dict[str, Any] = {}
         for name, get, unchanged, inner in shortcuts:
@@ -198,4 +199,6 @@ SENDING = Conversion(
     choices_for_sending,
     _complaint_of_untyped,
     f"more than {MAX_VALUE_DEPTH} levels of nesting: it holds itself, or is nested too deeply",
+    is_far,
+    counted=True,
 )

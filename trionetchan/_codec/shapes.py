@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .columns import Column, ColumnStep, Misfit, Step, Unsure, convert_part, map_each
-from .items import MAX_VALUE_DEPTH
+from .columns import Column, ColumnStep, Step, Unsure, convert_part, map_each
+from .items import FREE_DEPTH
 from .messages import got, short
+from .misfit import Misfit
 from .schema import Node
 from .steps import Steps
 from .unions import Choices
@@ -58,7 +59,7 @@ def literal_step(steps: Steps, index: int, before: Sequence[object], after: Sequ
 
 def tuple_step(steps: Steps, index: int, node: Node, python: type, build: Callable[[Any], Any]) -> Step:
     """Tuples of known length, NamedTuples among them."""
-    accepted = frozenset({python})
+    accepted, is_far = frozenset({python}), steps.conversion.is_far
     check = steps.check(index, accepted)
     inner = [steps.of(item) for item in node.items]
     parts = [(step.column, f"element {i}") for i, step in enumerate(inner)]
@@ -73,7 +74,7 @@ def tuple_step(steps: Steps, index: int, node: Node, python: type, build: Callab
         return map_each(build, zip(*done, strict=True) if done else ([()] * len(column)))
 
     def one(value: Any, depth: int) -> Any:
-        if type(value) not in accepted or len(value) != len(parts) or depth >= MAX_VALUE_DEPTH:
+        if type(value) not in accepted or len(value) != len(parts) or (depth >= FREE_DEPTH and is_far(depth)):
             raise Unsure
         pairs = zip(inner, value, strict=True)
         done = [part if type(part) in step.unchanged else step.one(part, depth + 1) for step, part in pairs]
@@ -84,7 +85,7 @@ def tuple_step(steps: Steps, index: int, node: Node, python: type, build: Callab
 
 def record_step(steps: Steps, index: int, node: Node, build: Callable[..., Any]) -> Step:
     """Any record of named fields, some of which may be missing: from dicts to what is built of the fields."""
-    accepted = frozenset({dict})
+    accepted, is_far = frozenset({dict}), steps.conversion.is_far
     check = steps.check(index, accepted)
     allowed = {field.name for field in node.fields}
     required = {field.name for field in node.fields if not field.may_be_missing}
@@ -106,7 +107,11 @@ def record_step(steps: Steps, index: int, node: Node, build: Callable[..., Any])
         return map_each(build, built)
 
     def one(row: Any, depth: int) -> Any:
-        if type(row) not in accepted or not required <= row.keys() <= allowed or depth >= MAX_VALUE_DEPTH:
+        if (
+            type(row) not in accepted
+            or not required <= row.keys() <= allowed
+            or (depth >= FREE_DEPTH and is_far(depth))
+        ):
             raise Unsure
         present = [(attribute, row[name], step) for name, attribute, _, step in parts if name in row]
         return build({a: v if type(v) in step.unchanged else step.one(v, depth + 1) for a, v, step in present})

@@ -31,6 +31,8 @@ class Conversion:
     choices: Callable[[Schema, Node], Choices]
     complaint_of_untyped: Callable[[object], str]  # about a value that `Any` does not accept
     too_deep: str  # the complaint about too many levels
+    is_far: Callable[[int], bool]  # by the depth of a container: whether it is left to the columns
+    counted: bool  # whether what is converted is counted, since its parts may be shared
 
     def root_step(self, schema: Schema) -> Step:
         return Steps(schema, self).of(0)
@@ -62,7 +64,7 @@ class Steps:
             return step
         parts = (*node.items, *(field.node for field in node.fields))
         recursive = any(reaches(self.schema.nodes, part, index) for part in parts)
-        return bounded_depth(step, self.conversion.too_deep, recursive=recursive)
+        return bounded_depth(step, self.conversion.too_deep, recursive=recursive, counted=self.conversion.counted)
 
     def check(self, index: int, accepted: Iterable[type]) -> Callable[[Column], None]:
         return type_check(self.schema.text(index), accepted)
