@@ -72,6 +72,7 @@ async def test_connections_that_come_while_the_block_is_left(
     """Nothing is raised into the nursery that serves."""
     for seed in range(30):
         seeded(monkeypatch, seed)
+        monkeypatch.setattr("trionetchan._network.listening.TURNS", 0)
         churn = Churn()
         async with trio.open_nursery() as serving, open_exporter() as exporter:
             await serving.start(exporter.serve_listeners, [churn])
@@ -90,6 +91,7 @@ async def test_connections_that_come_while_the_block_fails(
     """The exporter's own error is raised once, by the block, and nowhere else."""
     for seed in range(30):
         seeded(monkeypatch, seed)
+        monkeypatch.setattr("trionetchan._network.listening.TURNS", 0)
         churn = Churn()
 
         async def body(exporter: Exporter, serving: trio.Nursery, seed: int = seed, churn: Churn = churn) -> None:

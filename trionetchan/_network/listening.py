@@ -39,13 +39,15 @@ class PatientListener(trio.abc.Listener[trio.abc.Stream]):
 
     def __init__(self, listener: trio.abc.Listener[Any]) -> None:
         self._listener = listener
+        self._turns = 0
         self._socket: Any = getattr(getattr(listener, "transport_listener", listener), "socket", None)
 
     async def accept(self) -> trio.abc.Stream:
         """Waits for an importer, and returns the stream to it."""
         logged = someone_waits = False
-        for _ in range(TURNS):
+        for _ in range(self._turns):
             await trio.lowlevel.checkpoint()
+        self._turns = TURNS
         while True:
             try:
                 stream: trio.abc.Stream = await self._listener.accept()
