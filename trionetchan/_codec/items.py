@@ -129,7 +129,7 @@ class BatchReader:
         if len(payload) > _MAX_UNCOUNTED_SIZE and self.extent.items is not None:
             _require_few_items(payload, self.extent.items)
         try:
-            column: Any = self.reader.read(payload)
+            column: list[Any] = self.reader.read(payload)
         except Exception:
             if len(payload) > _MAX_SMALL_SIZE:
                 raise
