@@ -232,14 +232,10 @@ class Connection:
         discarded = 0
         while not peer_left and discarded < MAX_DISCARDED:
             try:
-                with trio.CancelScope(deadline=self._unfinished.deadline) as patience:
-                    chunk = await self._transport.receive()
+                chunk = await self._next_chunk()
             except STREAM_ERRORS as error:
                 self._fail(ConnectionLostError(f"expected a goodbye, got: {reason(error)}"))
                 return
-            if patience.cancelled_caught:
-                self._exceeded(self._unfinished.reason)
-                continue
             if not chunk:
                 if not self._wire.ended:
                     self._fail(ConnectionLostError("expected a goodbye, got the end of the stream"))
@@ -255,6 +251,13 @@ class Connection:
             self.flush()
             if self._judge.pause:
                 await trio.sleep(self._judge.pause)
+
+    async def _next_chunk(self) -> bytes:
+        """What comes next; empty at the end of the stream. The session ends when something is overdue."""
+        while True:
+            with trio.CancelScope(deadline=self._unfinished.deadline):
+                return await self._transport.receive()
+            self._exceeded(self._unfinished.reason)
 
     async def _take_in(self, chunk: bytes) -> bool:
         """Whether the peer has said goodbye. In between, the others have their turn."""
