@@ -244,7 +244,10 @@ class Exporter(Endpoint):
         )
 
     def _export_incoming(self, name: str, end: Any, codec: Codec[Any], window: int, importers: int | None) -> None:
-        self._start_channel(Incoming(name, end, codec, window=window, importers=importers, owner=self._owner))
+        most = self._limits.max_total_bytes
+        self._start_channel(
+            Incoming(name, end, codec, window=window, importers=importers, owner=self._owner, max_lost_bytes=most)
+        )
 
     # What peers do
 

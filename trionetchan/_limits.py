@@ -62,7 +62,7 @@ class Limits:
 
     max_total_bytes: int = attrs.field(default=512 * 2**20, validator=_whole(1))
     """How many such bytes an exporter may have of all its importers; of one that has more, the importer with most of
-    them goes."""
+    them goes. Of importers that are lost, so many may wait in each channel; what is more is dropped, and counted."""
 
     max_answer_bytes: int = attrs.field(default=4 * 2**20, validator=_whole(64 * 2**10))
     """How many bytes of answers may wait for a peer that asks and does not read."""

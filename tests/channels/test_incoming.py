@@ -14,6 +14,7 @@ from fakes import INT, FakeOwner, FakeReceivingLink
 
 from trionetchan._channels.incoming import Incoming
 from trionetchan._channels.pacing import LARGE_BUFFER
+from trionetchan._channels.sources import SOURCE_SIZE
 from trionetchan._errors import Code
 
 settle = trio.testing.wait_all_tasks_blocked
@@ -319,6 +320,27 @@ async def test_the_share_of_a_lost_peer_is_adopted_while_its_values_are_still_de
         with pytest.raises(trio.EndOfChannel):
             await one.receive.receive()
         assert one.owner.left == [(None, "bye"), (Code.FINISHED, "")]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+async def test_ever_new_peers_that_are_lost_cannot_fill_the_memory(finished: bool) -> None:
+    """What of them waits is bounded. The others are as if what they sent had not arrived."""
+    async with case(0, importers=None) as one:
+        one.channel._max_lost_bytes = 3 * SOURCE_SIZE
+        links = [FakeReceivingLink(None) for _ in range(5)]
+        for number, link in enumerate(links):
+            one.channel.attach(link)
+            link.brings(one.channel, number, number)
+            if finished:
+                link.leaves(one.channel)
+            link.leaves(one.channel, None)
+        received = [await one.receive.receive() for _ in range(4)]
+        assert received == [0, 0, 1, 1]
+        await settle()
+        assert one.channel.counts.dropped == 6
+        assert one.channel._lost_bytes == 0
+        one.link.brings(one.channel, 7)
+        assert await one.receive.receive() == 7
 
 
 async def test_a_refused_peer_that_is_lost_leaves_an_orphan() -> None:

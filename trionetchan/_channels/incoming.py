@@ -83,6 +83,7 @@ class Incoming(Generic[T]):
         window: int,
         importers: int | None,
         owner: ChannelOwner[Incoming[Any]],
+        max_lost_bytes: float = math.inf,
     ) -> None:
         self.name = name
         self.codec = codec
@@ -98,6 +99,8 @@ class Incoming(Generic[T]):
         self._shares = Shares(importers)
         self._sources: dict[ReceivingLink, Source] = {}
         self._backlog = Backlog(name, codec)
+        self._max_lost_bytes = max_lost_bytes
+        self._lost_bytes = 0  # of peers that are lost, and whose values are still to be delivered
         self._attention = trio.CancelScope()
         self._leased_until = math.inf  # the deadline of that
         self._work = trio.lowlevel.ParkingLot()
@@ -173,6 +176,11 @@ class Incoming(Generic[T]):
             self._backlog.discard(source, but_first=self._outlet.sending)
             if self._is_sending_of(source):
                 self._attention.cancel()
+        elif code is None and source.state is not SourceState.REFUSED and not self._keeps(source):
+            dropped = link.undelivered - self._is_sending_of(source)
+            self._drop(dropped, "their importer is lost, and too much of lost ones waits already")
+            source.end(SourceState.DISCARDED, None, message)
+            self._backlog.discard(source, but_first=self._outlet.sending)
         elif code is None:
             if source.state in (SourceState.BOUND, SourceState.REFUSED) or source.ignored:
                 self._shares.orphan(source.share)  # at once: the next import adopts it while values are still delivered
@@ -181,6 +189,12 @@ class Incoming(Generic[T]):
         elif source.state is SourceState.BOUND and not source.ignored:
             source.end(SourceState.LEAVING, code, message)
         self._settle(source)
+
+    def _keeps(self, source: Source) -> bool:
+        """Whether what a lost sender has sent is still to be delivered: ever new ones could fill the memory with it."""
+        source.kept = self._backlog.size_of(source)
+        self._lost_bytes += source.kept
+        return self._lost_bytes <= self._max_lost_bytes
 
     def lease_renewed(self, link: ReceivingLink) -> None:
         """As the port `ReceivingChannel` says."""
@@ -251,6 +265,7 @@ class Incoming(Generic[T]):
     def _release(self, source: Source, code: Code | None) -> None:
         """The last word to a peer, and what becomes of its share. `code`: how it ended, None for a lost one."""
         del self._sources[source.link]
+        self._lost_bytes -= source.kept
         source.state = SourceState.CLOSED
         if source.hand is not None:
             source.hand.lose(_WHY_GONE.get(code, "the import has ended"))

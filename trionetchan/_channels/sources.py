@@ -3,6 +3,7 @@
     state        to           when
     BOUND        LEAVING      the sender has finished: what has arrived is still delivered
     BOUND        LOST         its connection is lost: what has arrived is still delivered
+    BOUND        DISCARDED    the same, but too much of lost ones waits already: it has not been told of it
     BOUND        REFUSED      a value does not fit: those before it are delivered, the rest goes back
     (these)      DISCARDED    the sender hung up or withdrew: nothing more is delivered
     (all)        CLOSED       the last word is said
@@ -25,6 +26,8 @@ from .deliveries import Hand
 from .shares import Share
 
 __all__ = ["Backlog", "Source", "SourceState"]
+
+SOURCE_SIZE = 2 * 2**10  # bytes that a source costs beside its values
 
 T = TypeVar("T")
 
@@ -52,6 +55,8 @@ class Source:
     code: Code | None = None
     """How it ended; None for a lost one."""
     message: str = ""
+    kept: int = 0
+    """Of a lost one: what it costs to keep, in bytes."""
     ignored: bool = False
     """Something of it was not taken, and stays with it."""
 
@@ -76,6 +81,10 @@ class Backlog(Generic[T]):
     def empty(self) -> bool:
         """Whether nothing is left to deliver."""
         return not self.values and not self._batches
+
+    def size_of(self, source: Source) -> int:
+        """How many bytes of this source are left to deliver, and what it costs to know it."""
+        return SOURCE_SIZE + sum(len(payload) for each, payload, _ in self._batches if each is source)
 
     def holds(self, source: Source) -> bool:
         """Whether something of this source is left to deliver."""
