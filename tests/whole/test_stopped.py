@@ -112,7 +112,7 @@ async def test_stopped_for_longer_holding_values(nursery: trio.Nursery) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_stopped_for_longer_under_load(seed: int) -> None:
-    """Somewhere in the stream: of what the other got, it delivers at most the value it was just delivering."""
+    """Somewhere in the stream: of what the other got, it takes at most the values that were just being handed over."""
     beside = Beside()
     async with exporting(JOBS, 0.3) as (exporter, port):
         async with peer("worker", port, "receive", 64, -1, KEEPALIVE, 30) as process:
@@ -128,7 +128,8 @@ async def test_stopped_for_longer_under_load(seed: int) -> None:
         assert stopped.got == sorted({*stopped.got})
         twice = {*stopped.got} & {*beside.got}
         assert len(twice) <= exporter.statistics().channels["jobs"].redelivered <= 64
-        assert sum(stopped.times[value] > went_on for value in twice) <= 1
+        # One that a task had been handed and had not looked at yet, and one that was just being handed over.
+        assert sum(stopped.times[value] > went_on for value in twice) <= 2
 
 
 @pytest.mark.parametrize("seed", SEEDS)
