@@ -295,12 +295,19 @@ class Exporter(Endpoint):
 
     def _on_growth(self) -> None:
         """If too much is held of all importers, the one of which most is held goes."""
-        held = {connection: connection.peer.session.buffered_bytes for connection in self._connections}
+        peers = {connection.peer: connection for connection in self._connections}
+        held = {
+            peer: peer.session.buffered_bytes for peer in [*peers, *self._sessions.suspended_peers] if not peer.lost
+        }
         total, most = sum(held.values()), self._limits.max_total_bytes
         if total > most:
             largest = max(held, key=held.__getitem__)
             expected = f"values of at most {most} bytes that wait to be delivered, of all importers"
-            largest.exceed(LimitReached("max_total_bytes", f"expected {expected}, got {total}, most of them yours"))
+            why = LimitReached("max_total_bytes", f"expected {expected}, got {total}, most of them yours")
+            if largest in peers:
+                peers[largest].exceed(why)
+            else:
+                self._sessions.drop(largest, why)
 
     def _on_peer_left(self, channel: Channel, code: Code | None, message: str) -> None:
         if isinstance(channel, Outgoing):
@@ -479,6 +486,7 @@ class Exporter(Endpoint):
                 peer.failure,
             )
             waiting = self._sessions.suspend(peer, connection.peer_name, guest.address)
+            self._on_growth()
             self._nursery.start_soon(self._run_shielded, functools.partial(self._sessions.keep, waiting))
         elif peer.lost:
             self._sessions.forget(peer)

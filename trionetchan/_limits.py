@@ -80,7 +80,7 @@ class Limits:
     """How many imports and values of one connection may be refused; one more each second is forgiven. At the next one
     it ends."""
 
-    max_useless_frames: int = attrs.field(default=3000, validator=_whole(1, 2**31))
+    max_useless_frames: int = attrs.field(default=5000, validator=_whole(1, 2**31))
     """How many frames within ten seconds may bring nothing: pings, late and repeated ones, small pieces of values,
     imports that are closed unused. To compare a large type for the first time counts as several."""
 

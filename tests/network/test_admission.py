@@ -223,6 +223,14 @@ async def test_a_session_survives_that_its_new_connection_is_refused(nursery: tr
 # From one address
 
 
+async def test_of_one_address_one_is_let_in(nursery: trio.Nursery) -> None:
+    """Also when the one that goes was all that there was of the address."""
+    async with serving(nursery, max_connections=10, max_connections_per_address=1) as served:
+        for _ in range(6):
+            await served.silent()
+        await until(lambda: served.exporter.statistics().connections == 1)
+
+
 async def test_of_one_address_fewer_are_let_in(nursery: trio.Nursery) -> None:
     async with serving(nursery, max_connections=10, max_connections_per_address=2) as served:
         others = [await served.silent("127.0.0.2"), await served.greeted("127.0.0.2")]

@@ -181,6 +181,8 @@ class Incoming(Generic[T]):
             self._drop(dropped, "their importer is lost, and too much of lost ones waits already")
             source.end(SourceState.DISCARDED, None, message)
             self._backlog.discard(source, but_first=self._outlet.sending)
+            self._lost_bytes -= source.kept
+            source.kept = 0
         elif code is None:
             if source.state in (SourceState.BOUND, SourceState.REFUSED) or source.ignored:
                 self._shares.orphan(source.share)  # at once: the next import adopts it while values are still delivered

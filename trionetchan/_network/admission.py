@@ -123,12 +123,12 @@ class Admission:
         """Counts it; or says why not."""
         limits = self._limits
         if guest.address is not None:
-            crowd = self._by_address.setdefault(guest.address, _Crowd())
+            crowd = self._by_address.get(guest.address, _Crowd())
             most = limits.max_connections_per_address
             refusal = self._check(crowd, most, "max_connections_per_address", " from one address")
             if refusal is not None:
                 return refusal
-            crowd.add(guest)
+            self._by_address.setdefault(guest.address, crowd).add(guest)  # who made room may have been all of it
         refusal = self._check(self._everybody, limits.max_connections, "max_connections", "")
         if refusal is not None:
             self._forget(guest)

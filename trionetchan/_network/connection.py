@@ -33,7 +33,7 @@ from .._protocol.events import (
     TurnOver,
     Violated,
 )
-from .._protocol.keepalive import Keepalive, Look
+from .._protocol.keepalive import DOUBT, Keepalive, Look
 from .._protocol.overdue import Unfinished
 from .._protocol.resuming import NONCE_SIZE
 from .._protocol.session import Role
@@ -98,6 +98,7 @@ class Connection:
         self._limits = limits
         self._judge = Judge(limits)
         self._unfinished = Unfinished(limits)
+        self._doubted = math.inf  # a deadline that had passed before it was looked at
         self._keepalive = Keepalive(limits, trio.current_time())
         self._scope = trio.CancelScope(shield=True)
         self._greeted = trio.Event()
@@ -254,10 +255,15 @@ class Connection:
 
     async def _next_chunk(self) -> bytes:
         """What comes next; empty at the end of the stream. The session ends when something is overdue."""
+        deadline = self._unfinished.deadline
+        if deadline <= trio.current_time() and deadline != self._doubted:  # this process stood still: it may be here
+            self._doubted = deadline
+            deadline = trio.current_time() + DOUBT
         while True:
-            with trio.CancelScope(deadline=self._unfinished.deadline):
+            with trio.CancelScope(deadline=deadline):
                 return await self._transport.receive()
             self._exceeded(self._unfinished.reason)
+            deadline = math.inf
 
     async def _take_in(self, chunk: bytes) -> bool:
         """Whether the peer has said goodbye. In between, the others have their turn."""
@@ -283,24 +289,24 @@ class Connection:
         self._look_at_costs()
         self.flush()
         await trio.sleep(self._judge.pause)
+        self._keepalive.heard = trio.current_time()  # what has come and is not read is a sign of life, too
         self._reading = True
 
     def _look_at_costs(self) -> None:
         """What the peer has cost since the last look."""
         wire, session = self._wire, self.peer.session
         if wire.ended:
-            self._unfinished.look(None, (), 0)
+            self._unfinished.look(None, {}, 0)
             return
         self._unfinished.look(wire.in_the_middle, session.unfinished, self._keepalive.heard)
         costs = session.costs
         while costs.reached:
             self.peer.reached(costs.reached.pop())
+        error = self._judge.look(costs, trio.current_time())
         if costs.arrived >= COUNTED_SIZE:
             costs.arrived = 0
             self.peer.grew()
-            error = session.exceeds_buffer
-        else:
-            error = self._judge.look(costs, trio.current_time())
+            error = error or session.exceeds_buffer
         if error is not None and not wire.ended:
             self._exceeded(error)
 
@@ -312,7 +318,7 @@ class Connection:
 
     def _exceeded(self, error: LimitReached) -> None:
         self._handle(self._wire.exceeded(error))
-        self._unfinished.look(None, (), 0)
+        self._unfinished.look(None, {}, 0)
 
     def _handle(self, event: Event) -> bool:
         """An event of the stream itself. Whether the peer has said goodbye."""

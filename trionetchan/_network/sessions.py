@@ -8,6 +8,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from .._errors import LimitReached
 from .._limits import Limits
 from .._log import BoundedLog
 from .._protocol.events import ResumeRequested
@@ -45,6 +46,17 @@ class Sessions:
     def suspended(self) -> int:
         """How many sessions are without a connection now."""
         return sum(peer.suspended for peer in self._peers.values())
+
+    @property
+    def suspended_peers(self) -> list[Peer]:
+        """Those of them."""
+        return [waiting.peer for waiting in self._waiting if waiting.peer.suspended]
+
+    def drop(self, peer: Peer, why: LimitReached) -> None:
+        """Ends a suspended session."""
+        self._reached(why.limit)
+        self._log.warning("a suspended session ended: %s", why)
+        self._lose(peer)
 
     def add(self, peer: Peer) -> bool:
         """A session begins. Whether its id is its own."""

@@ -24,7 +24,7 @@ BYTES_PER_UNIT = 16 * 2**10
 UNITS_PER_COMPARISON = 16  # of each step in which comparing types is counted
 UNITS_PER_IMPORT = 16  # to bind a channel, and to let it go
 UNITS_PER_USELESS = 10  # so that a turn is short in which a peer brings nothing
-UNUSED_IMPORT = 2  # useless frames that one counts as
+UNUSED_SLOWING = 2  # to bind a channel and let it go costs more than a frame
 FREE = 200  # useless frames at once that are read as fast as they come
 PAUSE = 0.0005  # seconds for which a peer is not read after each useless frame beyond these
 LONGEST_PAUSE = 0.1  # seconds
@@ -40,10 +40,10 @@ class Costs:
         self.work = 0
         self.useless = 0
         self.refused = 0
-        self.rejected = 0
-        """Values that the peer rejects: each has to be dealt again, which slows the peer down, and no more."""
+        self.slowing = 0
+        """What slows the peer down, and no more: a value that it rejects has to be dealt again."""
         self.expected = 0
-        """How many late frames the peer may still have on its way."""
+        """How many late or repeated frames the peer may still have on its way, through no fault of its own."""
         self.arrived = 0
         """Bytes of values that have come."""
         self.reached: list[str] = []
@@ -62,10 +62,10 @@ class Costs:
     @property
     def turn_is_over(self) -> bool:
         """Whether it is time for the others."""
-        return self.work + UNITS_PER_USELESS * (self.useless + self.rejected) >= TURN
+        return self.work + UNITS_PER_USELESS * (self.useless + self.slowing) >= TURN
 
-    def late(self) -> None:
-        """A frame for a channel that is closed here."""
+    def nothing(self) -> None:
+        """A frame that brings nothing: it repeats another, or is for a channel that is closed here."""
         if self.expected:
             self.expected -= 1
         else:
@@ -73,7 +73,8 @@ class Costs:
 
     def unused(self) -> None:
         """A channel was closed by the peer before it has carried anything."""
-        self.useless += UNUSED_IMPORT
+        self.useless += 1
+        self.slowing += UNUSED_SLOWING
 
 
 class Judge:
@@ -89,8 +90,8 @@ class Judge:
 
     def look(self, costs: Costs, now: float) -> LimitReached | None:
         """Why this peer is to go, if it is. What it has cost is counted once."""
-        useless, refused, slowing = costs.useless, costs.refused, costs.useless + 2 * costs.rejected
-        costs.useless = costs.refused = costs.rejected = 0
+        useless, refused, slowing = costs.useless, costs.refused, costs.useless + costs.slowing
+        costs.useless = costs.refused = costs.slowing = 0
         self.pause = min(self._patience.spend(slowing, now), LONGEST_PAUSE) if slowing else 0.0
         if useless and self._useless.spend(useless, now):
             most = self._limits.max_useless_frames

@@ -18,7 +18,7 @@ import attrs
 
 from .._limits import Limits
 
-__all__ = ["Keepalive", "Look"]
+__all__ = ["DOUBT", "Keepalive", "Look"]
 
 DOUBT = 1.0  # seconds that a verdict is put off
 

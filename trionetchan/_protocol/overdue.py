@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from .._errors import LimitReached
 from .._limits import Limits
@@ -18,17 +18,18 @@ class Unfinished:
         self._limits = limits
         self._frame: int | None = None
         self._frame_since = math.inf
-        self._values: dict[int, float] = {}  # channels, in the order in which their values have begun
+        self._values: dict[tuple[int, int], float] = {}  # channels and numbers, in the order in which they have begun
 
-    def look(self, frame: int | None, channels: Collection[int], now: float) -> None:
-        """This frame has come in part, and a value on each of these channels."""
+    def look(self, frame: int | None, values: Mapping[int, int], now: float) -> None:
+        """This frame has come in part, and on each of these channels the value of this number."""
         if frame != self._frame:
             self._frame = frame
             self._frame_since = math.inf if frame is None else now
-        if channels or self._values:
-            self._values = {channel: since for channel, since in self._values.items() if channel in channels}
-            for channel in channels:
-                self._values.setdefault(channel, now)
+        if values or self._values:
+            items = values.items()
+            self._values = {value: since for value, since in self._values.items() if value in items}
+            for value in items:
+                self._values.setdefault(value, now)
 
     @property
     def deadline(self) -> float:
@@ -46,5 +47,5 @@ class Unfinished:
         if self._frame_since + limits.frame_timeout <= self._value_since + limits.value_timeout:
             expected = f"a whole frame within {limits.frame_timeout:g} s"
             return LimitReached("frame_timeout", f"expected {expected}, got a part of one")
-        expected = f"a whole value within {limits.value_timeout:g} s on channel {next(iter(self._values))}"
+        expected = f"a whole value within {limits.value_timeout:g} s on channel {next(iter(self._values))[0]}"
         return LimitReached("value_timeout", f"expected {expected}, got a part of one")

@@ -147,7 +147,7 @@ class _Channel:
     def late_frames(self, largest_value: int) -> int:
         """How many frames of the peer may be on their way when this side closes the channel."""
         if self.sends:
-            return 2  # an answer, and a close
+            return 3  # an answer, an ACK and a close
         values = self.window if self.receiver is None else self.receiver.value_limit - self.receiver.received
         return 3 + values * (2 if self.settles else 1) + largest_value // SMALL_FRAME
 
@@ -180,8 +180,8 @@ class Session:
         self.resume_time = 0.0
         """For how long, in seconds, both sides keep the session when its stream breaks."""
         self.costs = Costs()
-        self.unfinished = set[int]()
-        """The channels on which a value has come in part."""
+        self.unfinished: dict[int, int] = {}
+        """The channels on which a value has come in part, and the number of that value."""
         self.established = False
         """Whether the peer has said anything on a channel, so that it has state of this session."""
         self._handled = 0  # control frames of the peer
@@ -381,7 +381,7 @@ class Session:
         handler, following = step
         if handler is None or channel is None:
             if not begun:
-                self.costs.late()
+                self.costs.nothing()
             return None
         if type(frame) is Data and frame.more and not begun and len(frame.payload) < LEAST_PIECE:
             self.costs.useless += 1
@@ -450,6 +450,7 @@ class Session:
     def _on_withdrawn(self, channel: _Channel, frame: Close) -> Closed:
         if frame.code is not Code.WITHDRAWN:
             raise _wrong_code(frame, {Code.WITHDRAWN})
+        self.costs.unused()
         return Closed(channel.id, frame.code, frame.message, 0)
 
     def _on_data(self, channel: _Channel, frame: Data) -> ValuesReceived | None:
@@ -457,9 +458,9 @@ class Session:
         whole = channel.receiver.receive(frame.first, frame.payload, more=frame.more)
         self.costs.values(0 if whole is None else whole[1], len(frame.payload))
         if whole is None:
-            self.unfinished.add(channel.id)
+            self.unfinished[channel.id] = channel.receiver.received
             return None
-        self.unfinished.discard(channel.id)
+        self.unfinished.pop(channel.id, None)
         return ValuesReceived(channel.id, *whole)
 
     def _on_ack(self, channel: _Channel, frame: Ack) -> Acknowledged:
@@ -468,7 +469,7 @@ class Session:
         limit = frame.value_limit if channel.count is None else min(frame.value_limit, channel.count)
         count = window.acknowledge(frame.delivered, limit, frame.byte_limit)
         if not count and min(window.value_limit, window.acknowledged + window.window) == allowed:
-            self.costs.useless += 1
+            self.costs.nothing()
         return Acknowledged(channel.id, count)
 
     def _on_redelivered(self, channel: _Channel, frame: Redelivered) -> RedeliveredNext:
@@ -484,8 +485,9 @@ class Session:
         if not isinstance(window, SettledSendWindow):
             raise _not_settling(frame)
         batches = window.settle(frame.ranges)
+        self.costs.expected += 1  # the ACK beside it may have nothing more to grant
         if not frame.accepted:
-            self.costs.rejected += sum(len(places) for _, places in batches)
+            self.costs.slowing += sum(len(places) for _, places in batches)
         return Settled(channel.id, batches, frame.accepted)
 
     def _on_sender_close(self, channel: _Channel, frame: Close) -> Closed:
@@ -497,6 +499,8 @@ class Session:
                 f"got it after {frame.count}"
             )
         channel.receiver.discard_partial()
+        if not channel.used:
+            self.costs.unused()
         return Closed(channel.id, frame.code, frame.message, 0)
 
     def _on_receiver_close(self, channel: _Channel, frame: Close) -> Closed:
@@ -509,6 +513,8 @@ class Session:
             )
         assert channel.writing is not None
         window = channel.sender
+        if channel.state is State.SENDING and not channel.used:
+            self.costs.unused()
         if not window.settles:
             count = window.acknowledge(frame.count, 0, 0)
         elif frame.count == window.acknowledged:
@@ -595,6 +601,7 @@ class Session:
                     self.outbox.acknowledge(channel.id, channel.receiver)
         self._told = self._handled
         self.unfinished.clear()
+        self.costs.expected += len(sending)  # acknowledgements that are told again
         self.hurry()
 
     def restart(self) -> None:
@@ -636,6 +643,7 @@ class Session:
             sender = SettledSendWindow if channel.settles else SendWindow
             send_window = sender(window, granted, limits.max_buffered_bytes, self._peer["buffer"])
             channel.writing = Writing(channel.id, send_window)
+            self.costs.expected += 1  # an ACK that grants only bytes
             return
         receiver = SettledReceiveWindow if channel.settles else ReceiveWindow
         channel.receiver = receiver(window, self.first_buffer, channel.count, limits.max_value_size)
@@ -673,7 +681,7 @@ class Session:
         if following is None:
             following = State.SENDING if channel.sends else State.RECEIVING
         channel.state = following
-        self.unfinished.discard(channel.id)
+        self.unfinished.pop(channel.id, None)
         if following is State.CLOSED:
             del self._channels[channel.id]
             if self.role is Role.EXPORTER:
@@ -686,8 +694,6 @@ class Session:
             del self._names[channel.name]
         if channel.receiver is not None and channel.receiver.widened:
             self._allotted -= channel.receiver.byte_window
-        if not channel.used:
-            self.costs.unused()
 
     # The table at the top of this module. For a frame: what it does (None: it is ignored), and the next state.
 
