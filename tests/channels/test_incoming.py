@@ -326,7 +326,7 @@ async def test_the_share_of_a_lost_peer_is_adopted_while_its_values_are_still_de
 async def test_ever_new_peers_that_are_lost_cannot_fill_the_memory(finished: bool) -> None:
     """What of them waits is bounded. The others are as if what they sent had not arrived."""
     async with case(0, importers=None) as one:
-        one.channel._max_lost_bytes = 3 * SOURCE_SIZE
+        one.channel._max_lost_bytes = 3 * SOURCE_SIZE  # pyright: ignore[reportPrivateUsage]
         links = [FakeReceivingLink(None) for _ in range(5)]
         for number, link in enumerate(links):
             one.channel.attach(link)
@@ -338,7 +338,7 @@ async def test_ever_new_peers_that_are_lost_cannot_fill_the_memory(finished: boo
         assert received == [0, 0, 1, 1]
         await settle()
         assert one.channel.counts.dropped == 6
-        assert one.channel._lost_bytes == 0
+        assert one.channel._lost_bytes == 0  # pyright: ignore[reportPrivateUsage]
         one.link.brings(one.channel, 7)
         assert await one.receive.receive() == 7
 
