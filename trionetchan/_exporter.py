@@ -486,7 +486,8 @@ class Exporter(Endpoint):
                 peer.failure,
             )
             waiting = self._sessions.suspend(peer, connection.peer_name, guest.address)
-            self._on_growth()
+            if peer.session.buffered_bytes:  # else it adds nothing, and to count takes a while
+                self._on_growth()
             self._nursery.start_soon(self._run_shielded, functools.partial(self._sessions.keep, waiting))
         elif peer.lost:
             self._sessions.forget(peer)
