@@ -18,7 +18,7 @@ class Allowance:
         """How much there is; below 0, how much too much was spent."""
         if self._since is not None and now > self._since:
             self._left = min(self._most, self._left + (now - self._since) * self._per_second)
-        self._since = now
+        self._since = now if self._since is None else max(self._since, now)
         return self._left
 
     def spend(self, amount: float, now: float) -> float:

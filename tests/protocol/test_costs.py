@@ -98,7 +98,8 @@ def test_an_allowance_says_how_long_to_wait() -> None:
     assert allowance.spend(4, 0) == pytest.approx(2)
     assert allowance.left(2) == pytest.approx(0)
     assert allowance.left(100) == 10
-    assert allowance.left(50) == 10  # a clock that goes back
+    assert not allowance.spend(10, 50)  # a clock that goes back
+    assert allowance.left(100) == 0
 
 
 # What is useless
@@ -199,6 +200,16 @@ def test_what_honest_peers_repeat_is_expected() -> None:
         side.session.send(1, Batch(b"\x81\x00", 1))
         said(side)
         assert hear(side, Settle(1, (number, 1), True), Ack(1, 0, 50, 2**20)) == 0
+
+
+def test_settling_does_not_save_up_for_a_flood() -> None:
+    side = greeted()
+    bound(side, 0, receives=True, settles=True)
+    for number in range(40):
+        side.session.send(0, Batch(b"\x81\x00", 1))
+        said(side)
+        hear(side, Settle(0, (number, 1), True))
+    assert hear(side, *[Ack(0, 0, 50, 2**20)] * 20) >= 18
 
 
 # Turns

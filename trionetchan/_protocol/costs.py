@@ -7,7 +7,7 @@ allowance is refilled; before that, the peer is read more slowly. *Refused* are 
 refuse.
 
 A frame for a channel that this side has just closed is late through no fault of the peer. So as many late frames are
-`expected` as the peer was allowed to have on its way.
+`expected` as the peer was allowed to have on its way; and so are acknowledgements that an honest peer repeats.
 """
 
 from __future__ import annotations

@@ -485,7 +485,8 @@ class Session:
         if not isinstance(window, SettledSendWindow):
             raise _not_settling(frame)
         batches = window.settle(frame.ranges)
-        self.costs.expected += 1  # the ACK beside it may have nothing more to grant
+        if self.costs.expected < len(self._channels):
+            self.costs.expected += 1  # the ACK beside it may have nothing more to grant
         if not frame.accepted:
             self.costs.slowing += sum(len(places) for _, places in batches)
         return Settled(channel.id, batches, frame.accepted)
