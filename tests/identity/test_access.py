@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trio
-from identity.authority import Authority
+from authority import Authority
 from support import serve_tcp, until
 
 from trionetchan import (
