@@ -133,8 +133,8 @@ class Access:
         """Asks about one import after the other, as long as there are some."""
         try:
             while queue.requests and not peer.lost:
-                await trio.lowlevel.checkpoint()  # between two, others have their turn, whatever `authorize` does
                 request = queue.requests.popleft()
+                await trio.lowlevel.checkpoint()  # others have their turn, whatever `authorize` does
                 allowed = await self._is_allowed(peer, request)
                 queue.size -= _size(request)
                 if peer.lost or not peer.session.asks(request.channel):
