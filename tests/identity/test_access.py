@@ -585,7 +585,7 @@ async def test_many_imports_wait_for_authorize(nursery: trio.Nursery) -> None:
         nonlocal most, now
         now += 1
         most = max(most, now)
-        await trio.sleep(0.001)
+        await until(lambda: "max_answer_bytes" in exporter.statistics().limits)
         now -= 1
         return True
 
