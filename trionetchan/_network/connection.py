@@ -149,6 +149,7 @@ class Connection:
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
         """Says goodbye, behind what is queued, for at most `goodbye_timeout`; then the connection ends."""
         self._wire.leave(code, message)
+        self._identification.give_up()
         self.peer.acknowledger.closed()
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
         self.flush()
@@ -396,7 +397,7 @@ class Connection:
             pass  # the exporter has not looked at what this stream was to go on with: another attempt may be let in
         elif code is Code.LIMIT:
             self.peer.lose(LimitError(f"the peer ended the connection: {message}"))
-        elif code is Code.UNAUTHENTICATED:
+        elif code is Code.UNAUTHENTICATED and self._sessions is None:
             self.peer.lose(AuthenticationError(message))
         else:
             self.peer.lose(ProtocolError(f"the peer ended the connection: {message}"))
