@@ -14,7 +14,6 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
-from typing import cast
 
 import attrs
 import trio
@@ -119,7 +118,7 @@ class Access:
         except Exception:
             self._log.exception(message, *arguments)
         except BaseExceptionGroup as group:
-            cancelled, mistakes = cast("BaseExceptionGroup[BaseException]", group).split(trio.Cancelled)
+            cancelled, mistakes = group.split(trio.Cancelled)
             if not isinstance(mistakes, Exception):
                 raise
             self._log.exception(message, *arguments)
