@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from hostile.raw_peer import BEGINS, ID, NONCE, RESUMES, RawPeer, hello, import_, ping, proof
-from identity.authority import Authority
+from authority import Authority
+from raw_peer import BEGINS, ID, NONCE, RESUMES, RawPeer, hello, import_, ping, proof
 from second_frames import DATA, GOODBYE, HELLO, PONG, POSITION, REJECT, RESUME, RESUMED, Parameters
 from second_session import frame
 from support import serve_tcp, until
