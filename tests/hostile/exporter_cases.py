@@ -408,7 +408,7 @@ ANSWERS: list[ExporterCase] = [
         says="x: no",
     ),
     answers(
-        "e38f", "refuses, with a code that means nothing", reject(0, 14), says="expected a code from 0 to 13, got 14"
+        "e38f", "refuses, with a code that means nothing", reject(0, 16), says="expected a code from 0 to 15, got 16"
     ),
     answers(
         "e38g",
@@ -611,7 +611,7 @@ CLOSES: list[ExporterCase] = [
         says="expected one of FINISHED, HUNG_UP, LIMIT in CLOSE of channel 0, got WITHDRAWN",
     ),
     bound(
-        "e48e", "closes with a code that means nothing", close(0, 0, 14), says="expected a code from 0 to 13, got 14"
+        "e48e", "closes with a code that means nothing", close(0, 0, 16), says="expected a code from 0 to 15, got 16"
     ),
     bound("e48f", "closes at a limit", close(0, 0, LIMIT, "too large"), raises=LimitError, says="…too large"),
     bound(
