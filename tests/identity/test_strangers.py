@@ -194,6 +194,36 @@ async def test_64_kib_with_a_hello_are_taken(nursery: trio.Nursery) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def turns() -> None:
+    """Other tasks run on for a while, on a clock that stands still."""
+    for _ in range(300):
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("then", [b"", HELLO], ids=["silent", "asked"])
+async def test_the_request_for_a_websocket_is_within_the_time_for_the_hello(
+    nursery: trio.Nursery, mock_clock: trio.testing.MockClock, then: bytes
+) -> None:
+    """A stranger has 10 s in all, and not 10 s for each part."""
+    asked = Asked()
+    async with open_exporter(authenticate=asked) as exporter:
+        listeners = await nursery.start(exporter.serve_websocket, 0)
+        async with await trio.open_tcp_stream(HOST, listeners[0].port) as stream:
+            await turns()
+            mock_clock.jump(6)
+            await stream.send_all(UPGRADE + b"\x82" + bytes([0x80 | len(then)]) + bytes(4) + then)
+            while exporter.statistics().connections == 0 or asked.times < bool(then):
+                await trio.lowlevel.checkpoint()
+            mock_clock.jump(3.9)
+            await turns()
+            assert exporter.statistics().connections == 1
+            for seconds in (0.2, 1, 1):  # the end, and two times for saying goodbye
+                mock_clock.jump(seconds)
+                await turns()
+            assert exporter.statistics().connections == 0
+        nursery.cancel_scope.cancel()
+
+
 async def writes_without_end(stream: trio.abc.Stream, says: bytes) -> None:
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         await stream.send_all(says)
