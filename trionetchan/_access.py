@@ -10,9 +10,10 @@ can be provoked by anyone, so at most `max_log_lines` a second of them are writt
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 
 import attrs
 import trio
@@ -81,29 +82,51 @@ class Access:
     async def _check_credentials(self, credentials: Credentials) -> str:
         """The principal. `AuthenticationError` with what the peer may know: nothing."""
         assert self._authenticate is not None
-        why = "`authenticate` has not answered in time"
         principal: object = None
+        why: str | None = "`authenticate` raised"  # None: accepted
         try:
-            principal = await self._authenticate(credentials)
-            why = "`authenticate` accepts none of what it showed"
-            if isinstance(principal, str) and principal:
-                why = ""
-            elif principal is not None:
-                why = f"expected a principal's name (a str) or None of `authenticate`, got {principal!r:.40}"
-                self._log.error("%s", why)
-        except AuthenticationError as error:
-            why = str(error)
-        except Exception:
-            why = "`authenticate` raised"
-            self._log.exception("`authenticate` raised, for %s", credentials.address)
+            with self._mistakes("`authenticate` raised, for %s", credentials.address):
+                try:
+                    principal = await self._authenticate(credentials)
+                    why = self._not_a_principal(principal)
+                except AuthenticationError as error:
+                    why = str(error) or "`authenticate` does not say why"
+                except trio.Cancelled:
+                    why = "`authenticate` has not answered in time"
+                    raise
         finally:
             self._tell(credentials, principal, why)
-        if why:
+        if why is not None:
             raise AuthenticationError("expected an importer that this exporter knows, got one that it does not accept")
         return str(principal)
 
-    def _tell(self, credentials: Credentials, principal: object, why_not: str) -> None:
-        if why_not:
+    def _not_a_principal(self, answer: object) -> str | None:
+        """What is wrong with it, if it is none."""
+        if isinstance(answer, str) and answer:
+            return None
+        if answer is None:
+            return "`authenticate` accepts none of what it showed"
+        why = f"expected a principal's name (a str) or None of `authenticate`, got {answer!r:.40}"
+        self._log.error("%s", why)
+        return why
+
+    @contextlib.contextmanager
+    def _mistakes(self, message: str, *arguments: object) -> Generator[None]:
+        """What the program raises is logged, and goes no further: not even beside its being cancelled."""
+        try:
+            yield
+        except Exception:
+            self._log.exception(message, *arguments)
+        except BaseExceptionGroup as group:
+            cancelled, mistakes = group.split(trio.Cancelled)
+            if not isinstance(mistakes, Exception):
+                raise
+            self._log.exception(message, *arguments)
+            if cancelled is not None:
+                raise cancelled from None
+
+    def _tell(self, credentials: Credentials, principal: object, why_not: str | None) -> None:
+        if why_not is not None:
             self.refused += 1
             self._audit_refusals.warning("refused %s: %s", credentials.address, why_not)
         else:
@@ -155,10 +178,8 @@ class Access:
         timeout = self._limits.handshake_timeout
         allowed: object = False
         with trio.move_on_after(timeout) as patience:
-            try:
+            with self._mistakes("`authorize` raised, for %s and %s", _shown(principal), _shown(request.name)):
                 allowed = await self._authorize(principal, request.name, direction)
-            except Exception:
-                self._log.exception("`authorize` raised, for %s and %s", _shown(principal), _shown(request.name))
         if patience.cancelled_caught:
             self._log.error("`authorize` has not answered within %g s, for %s", timeout, _shown(principal))
         if allowed is not True:

@@ -496,7 +496,12 @@ class Exporter(Endpoint):
             return
         peer = Peer(Role.EXPORTER, self._limits, self._as_peer_owner)
         connection = Connection(
-            stream, peer, self._limits, sessions=self._sessions, authenticate=self._access.authenticates
+            stream,
+            peer,
+            self._limits,
+            sessions=self._sessions,
+            authenticate=self._access.authenticates,
+            since=guest.since,
         )
         guest.has_greeted = lambda: connection.greeted or connection.peer is not peer
         guest.end = connection.drop

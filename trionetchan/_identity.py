@@ -214,7 +214,7 @@ def any_of(*ways: Authenticate) -> Authenticate:
             else:
                 if principal is not None:
                     return principal
-        raise AuthenticationError("; ".join(reasons))
+        raise AuthenticationError("; ".join(filter(None, reasons)) or "none of the ways accepts it")
 
     return authenticate
 

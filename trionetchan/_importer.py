@@ -619,7 +619,8 @@ class Importer(Endpoint):
         return Peer(Role.IMPORTER, self._limits, _PeerOwner(tick=self._tick), new_key() if resumable else None)
 
     def _connect(self, stream: trio.abc.Stream, peer: Peer) -> Connection:
-        return Connection(stream, peer, self._limits, token=self._token)
+        shown = None if self._token is None else self._token.text.encode()
+        return Connection(stream, peer, self._limits, token=shown)
 
     def _adopt(self, peer: Peer, connection: Connection) -> None:
         """The exporter's next incarnation has answered."""

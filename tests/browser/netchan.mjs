@@ -252,17 +252,17 @@ class SendingChannel {
 
 // The session
 
-/** Opens a session with the exporter at this URL. */
-export async function open(url) {
+/** Opens a session with the exporter at this URL. The token, a text, says who this is. */
+export async function open(url, token = null) {
   const socket = new WebSocket(url, "trionetchan.1");
   socket.binaryType = "arraybuffer";
-  const session = new Session(socket);
+  const session = new Session(socket, token);
   await session.greeted;
   return session;
 }
 
 class Session {
-  constructor(socket) {
+  constructor(socket, token) {
     this.socket = socket;
     this.unread = new Uint8Array(0);
     this.channels = new Map();
@@ -275,7 +275,8 @@ class Session {
     this.over = new Promise((resolve) => (socket.onclose = (event) => resolve(event.code)));
     this.greeted = new Promise((resolve, reject) => (this.answer = { resolve, reject }));
     this.over.then((code) => this.fail(new Error(`expected a goodbye, got a closed WebSocket with code ${code}`)));
-    socket.onopen = () => socket.send(join([MAGIC, this.frame(HELLO, 1, OWN)]));
+    const said = token === null ? OWN : { ...OWN, token: new TextEncoder().encode(token) };
+    socket.onopen = () => socket.send(join([MAGIC, this.frame(HELLO, 1, said)]));
     socket.onmessage = (event) => this.read(new Uint8Array(event.data));
   }
 
@@ -298,6 +299,7 @@ class Session {
   }
 
   import(name, receives, schema, window) {
+    if (this.failure !== null) return Promise.reject(this.failure);
     const id = this.nextId++;
     this.say(IMPORT, id, name, receives, window, null, encode(schema));
     return new Promise((resolve, reject) => this.requests.set(id, { receives, window, resolve, reject }));
@@ -364,7 +366,7 @@ class Session {
     } else if (kind === PING) {
       this.say(PONG, id);
     } else if (kind === GOODBYE) {
-      this.fail(new Error(`expected an exporter, got its goodbye: ${rest[0]}`));
+      this.fail(Object.assign(new Error(`expected an exporter, got its goodbye: ${rest[0]}`), { code: id }));
       this.leave();
     } else if (kind !== PONG) {
       throw new Error(`expected a frame of a known kind, got ${kind}`);

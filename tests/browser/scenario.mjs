@@ -20,8 +20,9 @@ async function refused(asking) {
 }
 
 export async function run(url) {
-  const session = await open(url);
   const seen = {};
+  seen.stranger = await refused(open(url, "wrong").then((session) => session.receive("numbers", INT)));
+  const session = await open(url, "the page's");
 
   seen.numbers = await all(await session.receive("numbers", INT, 10));
   seen.jobs = await all(await session.receive("jobs", JOB));
@@ -37,6 +38,7 @@ export async function run(url) {
   await large.send("é".repeat(300_000), "", "x".repeat(300_000), "end");
   seen.large = await large.close();
 
+  seen.forbidden = await refused(session.receive("forbidden", INT));
   seen.missing = await refused(session.receive("missing", INT));
   seen.direction = await refused(session.send("endless", INT));
   seen.type = await refused(session.receive("endless", TEXT));

@@ -18,7 +18,7 @@ import pytest
 import trio
 from support import PEERS, child_environment, put, take_all
 
-from trionetchan import BoundListener, Exporter, open_exporter
+from trionetchan import BoundListener, Direction, Exporter, open_exporter, tokens
 
 HERE = Path(__file__).parent
 TIME = 60  # seconds, real ones: a browser starts slowly
@@ -161,6 +161,7 @@ def check(told: dict[str, Any], seen: Seen) -> None:
     assert told["large"] == {"count": 4, "code": 0, "message": ""}
     assert seen.large == ["é" * 300_000, "", "x" * 300_000, "end"]
     assert (told["missing"], told["direction"], told["type"]) == (7, 8, 9)
+    assert (told["stranger"], told["forbidden"]) == (14, 15)
     assert told["endless"] == 7
     assert told["hungUp"] == [[], 1]
     assert (told["choosy"]["count"], told["choosy"]["code"]) == (1, 3)
@@ -171,7 +172,13 @@ def check(told: dict[str, Any], seen: Seen) -> None:
 @asynccontextmanager
 async def offered(*origins: str) -> AsyncGenerator[tuple[str, Seen]]:
     """The URL of an exporter of all that, and what it gets; at the end, no connection is left."""
-    async with trio.open_nursery() as nursery, open_exporter() as exporter, trio.open_nursery() as channels:
+    authenticate = tokens({"the page's": "the page"}, allow_plain=True)
+
+    async def authorize(principal: str, name: str, direction: Direction) -> bool:
+        return principal == "the page" and name != "forbidden"
+
+    opening = open_exporter(authenticate=authenticate, authorize=authorize)
+    async with trio.open_nursery() as nursery, opening as exporter, trio.open_nursery() as channels:
         seen = await offer(channels, exporter)
         serve = functools.partial(exporter.serve_websocket, 0, origins=origins)
         listeners: list[BoundListener] = await nursery.start(serve)

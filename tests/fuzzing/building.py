@@ -52,6 +52,7 @@ def made_batch(random: Random) -> bytes:
 def _parameters(random: Random) -> Parameters:
     said: Parameters = {name: random.choice(_MANY) for name in ("keepalive", "settle", "restart", "frame", "buffer")}
     said |= {"resume": 30_000, "nonce": bytes(16), "session": bytes(16), "secret": bytes(32)}
+    said |= {"token": bytes(random.choice((1, 1, 100, 1024, 1025, 0)))}
     return {name: value for name, value in said.items() if random.random() < 0.5}
 
 

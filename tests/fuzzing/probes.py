@@ -80,6 +80,8 @@ def _hellos(program: Program) -> Iterator[Frame]:
     yield Hello(VERSION + 1, {})
     for name in ("frame", "value", "buffer"):
         yield Hello(VERSION, {name: 0})
+    for size in (0, 1, 1024, 1025):
+        yield Hello(VERSION, {"token": bytes(size)})
     yield Hello(VERSION, resuming)
     yield Hello(VERSION, resuming | {"session": bytes(range(16))})
     yield Hello(VERSION, resuming | begun_with)

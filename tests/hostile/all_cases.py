@@ -12,6 +12,7 @@ from exporter_cases import EXPORTER_CASES, ExporterCase
 from flood_cases import FLOOD_CASES
 from frame_cases import FRAME_CASES
 from hello_cases import HELLO_CASES
+from identity_cases import IDENTITY_CASES
 from resume_cases import RESUME_CASES
 from tls_cases import TLS_CASES
 from value_cases import VALUE_CASES
@@ -39,6 +40,7 @@ CASES: list[Case] = sorted(
         *FLOOD_CASES,
         *TLS_CASES,
         *RESUME_CASES,
+        *IDENTITY_CASES,
     ],
     key=lambda case: place(case.number),
 )

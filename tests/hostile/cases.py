@@ -11,7 +11,7 @@ import attrs
 import trio
 from raw_peer import Step
 
-from trionetchan import Limits
+from trionetchan import Authenticate, Authorize, Limits
 
 __all__ = [
     "Answer",
@@ -94,6 +94,15 @@ class Case:
     """Whether its first connection is there still, and carries its session."""
     memory: int | None = None
     """How many bytes more than before this process may hold at any time."""
+    authenticate: Authenticate | None = None
+    """The exporter's. Then it has an `authorize`, too, which is not asked for who is not accepted."""
+    authorize: Authorize | None = None
+    token: str | None = None
+    """What the healthy importer shows."""
+    refused: int = 0
+    """How many connections were not authenticated."""
+    denied: int = 0
+    """How many imports were not authorized."""
     waiting: str = ""
     """What has to be built for it."""
 

@@ -440,8 +440,8 @@ CLOSES: list[Case] = [
         "48e",
         "closes with a code that means nothing",
         *RECEIVES,
-        close(0, 0, 14),
-        says="expected a code from 0 to 13, got 14",
+        close(0, 0, 16),
+        says="expected a code from 0 to 15, got 16",
     ),
     broken(
         "48f",

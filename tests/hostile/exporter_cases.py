@@ -46,12 +46,14 @@ from steps import dribbles, ends, frame_of, hears, nested, resets
 from value_cases import colliding
 
 from trionetchan import (
+    AuthenticationError,
     ConnectionLostError,
     Importer,
     LimitError,
     Limits,
     NetchanError,
     NoSuchChannelError,
+    PermissionDeniedError,
     ProtocolError,
     RemoteValueError,
     SessionLostError,
@@ -65,6 +67,7 @@ FINISHED, HUNG_UP, RECEIVER_GONE, VALUE_REFUSED, WITHDRAWN, COUNT_REACHED, LIMIT
 NO_SUCH_CHANNEL, WRONG_DIRECTION, TYPE_MISMATCH, PROTOCOL_ERROR, UNSUPPORTED_VERSION, SESSION_LOST, RESTARTING = range(
     7, 14
 )
+UNAUTHENTICATED, PERMISSION_DENIED = 14, 15
 
 
 @attrs.define
@@ -405,7 +408,7 @@ ANSWERS: list[ExporterCase] = [
         says="x: no",
     ),
     answers(
-        "e38f", "refuses, with a code that means nothing", reject(0, 14), says="expected a code from 0 to 13, got 14"
+        "e38f", "refuses, with a code that means nothing", reject(0, 16), says="expected a code from 0 to 15, got 16"
     ),
     answers(
         "e38g",
@@ -608,7 +611,7 @@ CLOSES: list[ExporterCase] = [
         says="expected one of FINISHED, HUNG_UP, LIMIT in CLOSE of channel 0, got WITHDRAWN",
     ),
     bound(
-        "e48e", "closes with a code that means nothing", close(0, 0, 14), says="expected a code from 0 to 13, got 14"
+        "e48e", "closes with a code that means nothing", close(0, 0, 16), says="expected a code from 0 to 15, got 16"
     ),
     bound("e48f", "closes at a limit", close(0, 0, LIMIT, "too large"), raises=LimitError, says="…too large"),
     bound(
@@ -902,6 +905,127 @@ RESUMES: list[ExporterCase] = [
         limits=Limits(resume_timeout=0.3),
     ),
 ]
+IDENTITY: list[ExporterCase] = [
+    case(
+        "e61a",
+        "does not accept the importer, in place of a hello",
+        MAGIC + goodbye(UNAUTHENTICATED, "no"),
+        hello=None,
+        raises=AuthenticationError,
+        says="no",
+    ),
+    answers(
+        "e61b",
+        "does not accept the importer that has asked for a channel",
+        goodbye(UNAUTHENTICATED, "no"),
+        raises=AuthenticationError,
+        says="no",
+    ),
+    bound(
+        "e61c",
+        "does not accept the importer whose channel it has bound",
+        data(0, 0, 7),
+        hears(ACK),
+        goodbye(UNAUTHENTICATED, "no"),
+        raises=AuthenticationError,
+        says="no",
+        gets=[7],
+    ),
+    bound(
+        "e61d",
+        "does not accept the importer, within a batch",
+        frame(DATA, 0, 0, True, b"\x81\x19"),
+        goodbye(UNAUTHENTICATED, "no"),
+        raises=AuthenticationError,
+        says="no",
+    ),
+    bound(
+        "e61e",
+        "does not accept the importer that sends to it",
+        ack(0, 0, 5, 1000),
+        goodbye(UNAUTHENTICATED, "no"),
+        raises=AuthenticationError,
+        says="no",
+        program=sends,
+    ),
+    bound(
+        "e61f",
+        "does not accept the importer, and goes on with values",
+        goodbye(UNAUTHENTICATED, "no") + data(0, 0, 7) + close(0, 1),
+        raises=AuthenticationError,
+        says="no",
+    ),
+    answers(
+        "e61g",
+        "does not accept the importer, in 10,000 characters of which some are controls",
+        goodbye(UNAUTHENTICATED, "\x1b[2J\n" * 2000),
+        raises=AuthenticationError,
+        says="\\x1b[2J\\n…",
+    ),
+    resumed(
+        "e61h",
+        "does not accept the importer when the session is resumed",
+        *BOUND,
+        accepts_again(),
+        goodbye(UNAUTHENTICATED, "not any more"),
+        raises=AuthenticationError,
+        says="not any more",
+    ),
+    resumed(
+        "e61i",
+        "does not accept the importer in place of a hello, when the session is resumed",
+        *BOUND,
+        keeps_the_secret,
+        ends,
+        opens_again,
+        MAGIC + goodbye(UNAUTHENTICATED, "not any more"),
+        raises=AuthenticationError,
+        says="not any more",
+    ),
+    bound("e61j", "leaves with the code 16", goodbye(16), says="expected a code from 0 to 15, got 16"),
+    bound("e61k", "closes a channel because the importer may not have it", close(0, 0, 15), says="…PERMISSION_DENIED…"),
+    bound("e61l", "closes a channel because it does not know the importer", close(0, 0, 14), says="…UNAUTHENTICATED…"),
+    answers(
+        "e61m",
+        "says that the importer may not bind the name",
+        reject(0, PERMISSION_DENIED, "x: no"),
+        raises=PermissionDeniedError,
+        says="x: no",
+    ),
+    answers(
+        "e61n",
+        "says twice that the importer may not bind the name",
+        reject(0, PERMISSION_DENIED, "x: no") * 2,
+        raises=PermissionDeniedError,
+        says="x: no",
+    ),
+    bound(
+        "e61o",
+        "says so of what it has accepted",
+        reject(0, PERMISSION_DENIED, "x: no"),
+        says="expected no REJECT for channel 0, which is receiving here",
+    ),
+    answers(
+        "e61p",
+        "says so of a channel that nobody has asked for",
+        reject(1, PERMISSION_DENIED, "x: no"),
+        says=never("REJECT"),
+    ),
+    bound(
+        "e61q",
+        "shows a token itself: it is ignored",
+        *DONE,
+        hello=Parameters(settle=1, token=b"t"),
+        raises=None,
+        gets=[7],
+    ),
+    case(
+        "e61r",
+        "shows a token of no bytes",
+        hello=Parameters(settle=1, token=b""),
+        says="expected a token of 1 to 1024 bytes, got 0",
+    ),
+]
 EXPORTER_CASES: list[ExporterCase] = [
     *HELLOS,
     *FRAMES,
@@ -911,4 +1035,5 @@ EXPORTER_CASES: list[ExporterCase] = [
     *ACKNOWLEDGEMENT,
     *GOODBYES,
     *RESUMES,
+    *IDENTITY,
 ]

@@ -20,6 +20,7 @@ from support import until
 
 from trionetchan import (
     BoundListener,
+    Direction,
     Exporter,
     Importer,
     open_exporter,
@@ -64,14 +65,17 @@ def server_context(*, requires: bool) -> ssl.SSLContext:
     return context
 
 
-def client_context(certificate: str | None = None, authority: trustme.CA | None = None) -> ssl.SSLContext:
+def client_context(
+    certificate: str | trustme.LeafCert | None = None, authority: trustme.CA | None = None
+) -> ssl.SSLContext:
     """`authority`: another one than the exporter knows, which has issued the certificate."""
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
     if authority is not None:
         authority.issue_cert("other.example").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
     elif certificate is not None:
-        CLIENT_CERTIFICATES[certificate].configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+        found = CLIENT_CERTIFICATES[certificate] if isinstance(certificate, str) else certificate
+        found.configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
     return context
 
 
@@ -87,6 +91,8 @@ class Server:
     up: trio.MemoryReceiveChannel[int]
     from_down: trio.MemoryReceiveChannel[int]
     to_up: trio.MemorySendChannel[int]
+    asked: list[str]
+    """For which principals `authorize` was asked, where the case has an `authenticate` or `authorize`."""
 
     async def dial(self, context: ssl.SSLContext | None = None) -> trio.abc.Stream:
         """A connection to it: over TLS if there is a context, or if the case says so."""
@@ -129,14 +135,22 @@ async def jobs_given_back(server: Server) -> list[int]:
 @asynccontextmanager
 async def serving(nursery: trio.Nursery, case: Case, directory: Path) -> AsyncGenerator[Server]:
     """An exporter with a few channels, and its healthy importer, that is connected when this begins."""
-    async with open_exporter(limits=case.limits) as exporter:
+    asked: list[str] = []
+
+    async def authorize(principal: str, name: str, direction: Direction) -> bool:
+        asked.append(principal)
+        return case.authorize is None or await case.authorize(principal, name, direction)
+
+    asks = case.authenticate is not None or case.authorize is not None
+    options: dict[str, Any] = {"authenticate": case.authenticate, "authorize": authorize} if asks else {}
+    async with open_exporter(limits=case.limits, **options) as exporter:
         down, up = exporter.open_send_channel("down", int), exporter.open_receive_channel("up", int)
         offer(exporter)
         address = await listen(nursery, exporter, case, directory)
         async with connect(address, case) as healthy:
             from_down = await healthy.open_receive_channel("down", int)
             to_up = await healthy.open_send_channel("up", int)
-            server = Server(exporter, case, address, healthy, down, up, from_down, to_up)
+            server = Server(exporter, case, address, healthy, down, up, from_down, to_up, asked)
             await server.exchange()
             yield server
         nursery.cancel_scope.cancel()
@@ -171,11 +185,11 @@ async def listen(nursery: trio.Nursery, exporter: Exporter, case: Case, director
 
 def connect(address: tuple[str, int] | str, case: Case) -> Any:
     if isinstance(address, str):
-        return open_unix_importer(address)
+        return open_unix_importer(address, token=case.token)
     if case.transport == "tcp":
-        return open_tcp_importer(*address)
+        return open_tcp_importer(*address, token=case.token, allow_plain_token=True)
     context = client_context("healthy" if case.transport == "mutual tls" else None)
-    return open_tcp_importer(*address, ssl_context=context, server_hostname=NAME)
+    return open_tcp_importer(*address, ssl_context=context, server_hostname=NAME, token=case.token)
 
 
 def log_lines(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -78,6 +78,12 @@ async def check_outcome(peer: RawPeer, server: Server) -> None:
             await peer.hear_all()
 
 
+def check_nothing_was_dispatched(peer: RawPeer, server: Server) -> None:
+    """For a peer that was not accepted on this stream."""
+    assert {KINDS[kind] for kind, _ in peer.heard} <= {"HELLO", "GOODBYE", "PONG"}
+    assert {*server.asked} <= {"healthy", "healthy.example"}
+
+
 @pytest.mark.parametrize("case", [pytest.param(case, id=f"{case.number} {case.does}") for case in CASES])
 async def test_wire_case(
     nursery: trio.Nursery,
@@ -102,6 +108,8 @@ async def test_wire_case(
                 await play(peer, case.steps)
                 await server.exchange(1)
                 await check_outcome(peer, server)
+                if case.refused and case.outcome is not Outcome.R:
+                    check_nothing_was_dispatched(peer, server)
                 if case.then_goes_back:
                     peer.go_back()
                     await leaves(peer)
@@ -111,7 +119,9 @@ async def test_wire_case(
         lines = log_lines(caplog)
         assert bool(case.log) <= len(lines) <= (case.lines if case.log else 0), lines
         assert all(fits(case.log, line) for line in lines), lines
-        assert server.exporter.statistics().limits == ({case.limit: case.times} if case.limit else {})
+        statistics = server.exporter.statistics()
+        assert statistics.limits == ({case.limit: case.times} if case.limit else {})
+        assert (statistics.refused, statistics.denied) == (case.refused, case.denied)
         assert sorted(await jobs_given_back(server)) == [*range(case.acknowledged, 10)]
 
 

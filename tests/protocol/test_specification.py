@@ -21,6 +21,8 @@ MODEL = "protocol/test_resuming_model.py::test_sessions_that_are_cut_against_a_m
 WINDOWS = "test_windows_that_go_back_against_plain_lists"
 RESUME_WHOLE = "whole/test_resume_as_specified.py::"
 WEBSOCKET = "network/test_websocket.py::"
+ACCESS = "identity/test_access.py::"
+HARD = "identity/test_hard_moments.py::"
 FRAMES = "protocol/test_frames.py::"
 VALUES = "codec/test_values.py::"
 KEYS = "codec/test_keys.py::"
@@ -117,6 +119,18 @@ HELD_BY: dict[str, list[str]] = {
         "whole/test_stopping.py::test_what_has_arrived_is_acknowledged_before_the_goodbye_of_a_restart",
     ],
     "H-11": ["whole/test_stopping.py::test_a_restart_that_nobody_asked_for_is_a_plain_goodbye"],
+    "I-1": ["frames/hello-token*", "malformed/token-*", "streams/violation-token-empty"],
+    "I-2": ["streams/token", "streams/token-of-exporter"],
+    "I-3": [ACCESS + "test_a_token_is_not_shown_where_others_may_read_it"],
+    "I-4": [
+        ACCESS + "test_nothing_is_done_for_an_importer_while_authenticate_is_asked",
+        HARD + "test_a_session_is_untouched_while_it_is_asked_who_would_resume_it",
+    ],
+    "I-5": ["streams/unauthenticated*", HARD + "test_nothing_behind_a_hello_is_looked_at"],
+    "I-6": ["resumes/unauthenticated", HARD + "test_a_session_is_untouched_by_who_is_not_accepted"],
+    "I-7": ["identity/test_strangers.py::test_more_than_64_kib_without_a_hello"],
+    "I-8": [HARD + "test_a_session_goes_on_with_a_new_certificate"],
+    "I-9": ["streams/permission-denied", ACCESS + "test_a_forbidden_name_and_an_unknown_one_look_alike"],
     "C-1": ["streams/violation-id-in-use", "streams/violation-id-skipped", "streams/violation-never-opened"],
     "C-2": ["streams/two-channels", "streams/violation-window-0", "streams/violation-accept-window-0"],
     "C-3": ["streams/whole-life-exporter", "streams/whole-life-importer", "streams/violation-beyond-value-limit"],

@@ -299,6 +299,8 @@ BEYOND_A_GRAMMAR = (
     "parameter-twice",
     "parameters-array",
     "settle-half-a-range",
+    "token-integer",
+    "token-text",
     "trailing-bytes",
     "unknown-parameter-twice",
 )

@@ -86,9 +86,9 @@ FRAMES = {
     REDELIVERED: "uint uint uint",
 }
 LARGEST_UINT = 2**62
-LARGEST_CODE = 12
-LEAST = {"frame": 65_536, "value": 1, "buffer": 1, "keepalive": 0, "resume": 0, "settle": 0}
-LENGTHS = {"nonce": 16, "session": 16, "secret": 32}
+LARGEST_CODE = 15
+LEAST = {"frame": 65_536, "value": 1, "buffer": 1, "keepalive": 0, "resume": 0, "settle": 0, "restart": 0}
+LENGTHS = {"nonce": (16, 16), "session": (16, 16), "secret": (32, 32), "token": (1, 1024)}
 NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAGIC = b"\xd9\xd9\xf7"
 Parameters = dict[str, int | bytes]
@@ -112,7 +112,8 @@ class FrameReader(Cursor):
         if form == "bytes":
             return self.take(self.sized(2))
         if form.endswith("_bytes"):
-            return self.just(int(form.removesuffix("_bytes")))
+            size = int(form.removesuffix("_bytes"))
+            return self.sized_bytes(size, size)
         if form == "text":
             return self.text()
         if form == "name":
@@ -134,10 +135,11 @@ class FrameReader(Cursor):
             raise ReadError(f"{number} is no {form}")
         return number
 
-    def just(self, size: int) -> bytes:
-        """A byte string of this length."""
-        if self.sized(2) != size:
-            raise ReadError(f"no byte string of {size} bytes")
+    def sized_bytes(self, least: int, most: int) -> bytes:
+        """A byte string of so many bytes."""
+        size = self.sized(2)
+        if not least <= size <= most:
+            raise ReadError(f"no byte string of {least} to {most} bytes")
         return self.take(size)
 
     def name(self) -> str:
@@ -171,7 +173,7 @@ class FrameReader(Cursor):
                 if number < LEAST[name]:
                     raise ReadError(f"{name} is below its least")
             elif name in LENGTHS:
-                known[name] = self.just(LENGTHS[name])
+                known[name] = self.sized_bytes(*LENGTHS[name])
             else:
                 self.skip()
         return known

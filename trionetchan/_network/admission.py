@@ -37,6 +37,8 @@ class Guest:
     stream: trio.abc.Stream
     peer_name: str
     address: str | None
+    since: float = attrs.field(factory=trio.current_time)
+    """When it was accepted."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Around all that serves it."""
     has_greeted: Callable[[], bool] = lambda: False

@@ -30,7 +30,7 @@ from .._errors import (
     NetchanError,
     ProtocolError,
 )
-from .._identity import Credentials, Identity, Token
+from .._identity import Credentials, Identity
 from .._limits import Limits
 from .._protocol.costs import Judge
 from .._protocol.events import (
@@ -85,7 +85,8 @@ class Connection:
 
     An importer's begins the peer's session or goes on with it, and shows the `token`. An exporter's does what the
     importer wants, if it is given the `sessions`; with `authenticate`, which returns the principal, only for whom that
-    accepts. It is long because reading, writing and keepalive share one stream.
+    accepts. `since`: when its time for the handshake began, if that is not now. It is long because reading, writing and
+    keepalive share one stream.
     """
 
     def __init__(
@@ -96,15 +97,15 @@ class Connection:
         *,
         sessions: Sessions | None = None,
         authenticate: Callable[[Credentials], Awaitable[str]] | None = None,
-        token: Token | None = None,
+        token: bytes | None = None,
+        since: float | None = None,
     ) -> None:
         self.peer = peer
         self.fenced = False
         """Whether another connection has taken over."""
         nonce = secrets.token_bytes(NONCE_SIZE) if sessions is not None or peer.key is not None else None
         self._transport = transport_over(stream)
-        shown = None if token is None else token.text.encode()
-        self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=peer.begun, token=shown)
+        self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=peer.begun, token=token)
         peer.begun = True
         self._sessions = sessions
         self._identification = Identification(self._transport, authenticate, known=sessions is None)
@@ -115,7 +116,7 @@ class Connection:
         self._judge = Judge(limits)
         self._unfinished = Unfinished(limits)
         self._doubted = math.inf  # a deadline that had passed before it was looked at
-        self._keepalive = Keepalive(limits, trio.current_time())
+        self._keepalive = Keepalive(limits, trio.current_time() if since is None else since)
         self._scope = trio.CancelScope(shield=True)
         self._greeted = trio.Event()
         self._over = trio.Event()
@@ -149,6 +150,7 @@ class Connection:
     def leave(self, code: Code = Code.FINISHED, message: str = "") -> None:
         """Says goodbye, behind what is queued, for at most `goodbye_timeout`; then the connection ends."""
         self._wire.leave(code, message)
+        self._identification.give_up()
         self.peer.acknowledger.closed()
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
         self.flush()
@@ -396,7 +398,7 @@ class Connection:
             pass  # the exporter has not looked at what this stream was to go on with: another attempt may be let in
         elif code is Code.LIMIT:
             self.peer.lose(LimitError(f"the peer ended the connection: {message}"))
-        elif code is Code.UNAUTHENTICATED:
+        elif code is Code.UNAUTHENTICATED and self._sessions is None:
             self.peer.lose(AuthenticationError(message))
         else:
             self.peer.lose(ProtocolError(f"the peer ended the connection: {message}"))
@@ -455,7 +457,7 @@ class Connection:
     async def _keep_alive(self) -> None:
         """Asks a silent peer for a sign of life, and gives it up when none comes or when it takes nothing."""
         limits = self._limits
-        with trio.move_on_after(limits.handshake_timeout):
+        with trio.move_on_at(self._keepalive.greeted_by):
             await self._greeted.wait()
         if not self._greeted.is_set():
             within = f"within {limits.handshake_timeout:g} s"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import attrs
+import trio
 
 from .._errors import ProtocolError
 from .._identity import Credentials, Identity
@@ -38,6 +39,7 @@ class Identification:
         self._authenticate = authenticate
         self._principal: str | None = None
         self._read = 0
+        self._asking = trio.CancelScope()
 
     @property
     def read_size(self) -> int:
@@ -66,6 +68,11 @@ class Identification:
         if self._authenticate is not None:
             text = None if token is None else token.decode(errors="replace")
             self.asks = True
-            self._principal = await self._authenticate(attrs.evolve(self._transport.credentials, token=text))
+            with self._asking:
+                self._principal = await self._authenticate(attrs.evolve(self._transport.credentials, token=text))
             self.asks = False
-        self.done = True
+        self.done = not self._asking.cancelled_caught
+
+    def give_up(self) -> None:
+        """Nobody wants to know any more: what is being asked is cancelled."""
+        self._asking.cancel()

@@ -204,7 +204,7 @@ async def _read_head(transport: Transport, start: bytes) -> tuple[bytes, bytes]:
     """
     head = bytearray()
     while True:
-        chunk = await transport.receive()
+        chunk = await transport.receive(MAX_HEAD_SIZE)  # no more: what has come behind it is kept for a stranger
         if not chunk:
             raise Unfit(f"expected the handshake of a WebSocket, got the end of the stream after {len(head)} bytes")
         searched = max(0, len(head) - len(END_OF_HEAD) + 1)

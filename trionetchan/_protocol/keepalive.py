@@ -55,6 +55,8 @@ class Keepalive:
         """When the peer last took bytes that had to wait for it."""
         self.writing_since = math.inf
         """Since when something waits to be written."""
+        self.greeted_by = now + limits.handshake_timeout
+        """When the peer must have said hello."""
         self.reason = ""
         self._interval = limits.keepalive
         self._timeout = limits.keepalive_timeout
