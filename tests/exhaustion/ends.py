@@ -1,0 +1,217 @@
+"""What a program does with the ends that it got, and with the values: send, receive, ack, reject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import pytest
+import trio
+import trio.testing
+from support import take_all
+
+from trionetchan import Delivery, NetchanError
+
+from .stage import Stage, settle
+from .waits import take
+
+__all__ = ["ENDS"]
+
+VALUES = 6
+BREAKS = ["nothing", "reset", "end of the stream", "stall"]
+
+
+class Using:
+    """A task that sends, or one that receives, over and over, until it is cancelled. Another one goes on."""
+
+    name: ClassVar[str]
+    common: ClassVar[Sequence[str]] = BREAKS
+    own: ClassVar[Mapping[str, Any]] = {}
+    exporter_sends: ClassVar[bool]
+
+    def __init__(self) -> None:
+        self.send: trio.MemorySendChannel[int]
+        self.receive: trio.MemoryReceiveChannel[int]
+        self.accepted: list[int] = []
+
+    async def prepare(self, stage: Stage) -> None:
+        if self.exporter_sends:
+            self.send = stage.exporter.open_send_channel("values", int)
+            self.receive = await stage.importer.open_receive_channel("values", int, window=2)
+        else:
+            self.receive = stage.exporter.open_receive_channel("values", int, window=2)
+            self.send = await stage.importer.open_send_channel("values", int)
+
+    async def put(self, first: int) -> None:
+        for value in range(first, first + VALUES):
+            await self.send.send(value)
+            self.accepted.append(value)
+
+    async def make(self, stage: Stage) -> None:
+        raise NotImplementedError
+
+    async def relieve(self, stage: Stage) -> None:
+        raise AssertionError("the call hangs")
+
+    async def check(self, stage: Stage) -> None:
+        raise NotImplementedError
+
+
+class Sending(Using):
+    async def prepare(self, stage: Stage) -> None:
+        await super().prepare(stage)
+        stage.nursery.start_soon(take, stage, self.receive)
+
+    async def make(self, stage: Stage) -> None:
+        await self.put(0)
+
+    async def check(self, stage: Stage) -> None:
+        """A `send` that was cancelled has not sent."""
+        await self.put(100)
+        self.send.close()
+        await settle()
+        assert stage.got == self.accepted
+
+
+class SendOnExporter(Sending):
+    name = "send, on the exporter's end"
+    exporter_sends = True
+
+
+class SendOnImporter(Sending):
+    name = "send, on the importer's end"
+    exporter_sends = False
+
+
+class Receiving(Using):
+    async def prepare(self, stage: Stage) -> None:
+        await super().prepare(stage)
+        stage.nursery.start_soon(self.put, 0)
+
+    async def make(self, stage: Stage) -> None:
+        for _ in range(VALUES):
+            stage.got.append(await self.receive.receive())
+
+    async def check(self, stage: Stage) -> None:
+        """A `receive` that was cancelled has not taken."""
+        with trio.move_on_after(10):
+            while len(stage.got) < VALUES:
+                stage.got.append(await self.receive.receive())
+        self.send.close()
+        stage.got += await take_all(self.receive)
+        assert stage.got == self.accepted == [*range(VALUES)]
+
+
+class ReceiveOnImporter(Receiving):
+    name = "receive, on the importer's end"
+    exporter_sends = True
+
+
+class ReceiveOnExporter(Receiving):
+    name = "receive, on the exporter's end"
+    exporter_sends = False
+
+
+class Settling:
+    """Of one of two values that the program has in its hands."""
+
+    name: ClassVar[str]
+    common: ClassVar[Sequence[str]] = [*BREAKS, "lost for good", "goodbye of the importer", "importer leaves"]
+    own: ClassVar[Mapping[str, Any]] = {
+        "value": lambda self, stage: self.put(stage),
+        "end": lambda self, stage: self.send.close(),
+        "hang-up by the exporter": lambda self, stage: stage.exporter.hangup("jobs"),
+        "hang-up by the importer": lambda self, stage: stage.importer.hangup("jobs"),
+        "receiver gone": lambda self, stage: self.receive.close(),
+    }
+    accepts: ClassVar[bool]
+
+    def __init__(self) -> None:
+        self.send: trio.MemorySendChannel[int]
+        self.receive: trio.MemoryReceiveChannel[Delivery[int]]
+        self.first: Delivery[int]
+        self.second: Delivery[int]
+
+    def put(self, stage: Stage) -> None:
+        self.send.send_nowait(stage.sent)
+        stage.sent += 1
+
+    async def prepare(self, stage: Stage) -> None:
+        self.send = stage.exporter.open_send_channel("jobs", int, max_buffer_size=20)
+        for _ in range(VALUES):
+            self.put(stage)
+        self.receive = await self.bind(stage)
+        self.first, self.second = await self.receive.receive(), await self.receive.receive()
+
+    async def bind(self, stage: Stage) -> trio.MemoryReceiveChannel[Delivery[int]]:
+        importer = await stage.next_importer()
+        return await importer.open_receive_channel("jobs", int, window=2, acknowledge="manual")
+
+    async def make(self, stage: Stage) -> None:
+        await (self.first.ack() if self.accepts else self.first.reject())
+
+    async def relieve(self, stage: Stage) -> None:
+        raise AssertionError("the call hangs")
+
+    async def check(self, stage: Stage) -> None:
+        await settle()
+        gone = stage.event not in (*BREAKS, "value", "end")
+        assert stage.outcome in ("returned", "cancelled", *(["BrokenResourceError", "ClosedResourceError"] * gone))
+        if stage.outcome == "returned":
+            with pytest.raises(RuntimeError):
+                await self.first.ack()
+        if stage.event == "hang-up by the exporter":
+            await self.check_hung_up(stage)
+            return
+        if gone:
+            await self.check_gone(stage)
+            return
+        if stage.outcome == "cancelled":  # it has settled nothing
+            await (self.first.ack() if self.accepts else self.first.reject())
+        await self.second.ack()
+        stage.got += [1] if not self.accepts else [0, 1]
+        self.send.close()
+        async for delivery in self.receive:
+            stage.got.append(delivery.value)
+            assert delivery.redelivered == (delivery.value == 0)
+            await delivery.ack()
+        await self.check_settled(stage)
+        assert sorted(stage.got) == [*range(stage.sent)]
+
+    async def check_settled(self, stage: Stage) -> None:
+        await stage.exporter.drain()
+        assert stage.exporter.statistics().dropped == 0
+
+    async def check_hung_up(self, stage: Stage) -> None:
+        dropped = stage.exporter.statistics().dropped
+        settled = stage.outcome == "returned" and self.accepts
+        assert stage.sent - settled <= dropped <= stage.sent
+        with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
+            await self.second.ack()
+
+    async def check_gone(self, stage: Stage) -> None:
+        """What was not settled goes to the next importer. A word that was on its way may be lost with the session."""
+        with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError, NetchanError)):
+            await self.second.ack()
+        receive = await self.bind(stage)
+        self.send.close()
+        async for delivery in receive:
+            stage.got.append(delivery.value)
+            assert delivery.redelivered or delivery.value > 1
+            await delivery.ack()
+        await self.check_settled(stage)
+        heard = stage.outcome == "returned" and self.accepts and 0 not in stage.got
+        assert stage.got == [*range(heard, stage.sent)]
+
+
+class Ack(Settling):
+    name = "Delivery.ack"
+    accepts = True
+
+
+class Reject(Settling):
+    name = "Delivery.reject"
+    accepts = False
+
+
+ENDS = [SendOnExporter, SendOnImporter, ReceiveOnImporter, ReceiveOnExporter, Ack, Reject]

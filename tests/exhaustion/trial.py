@@ -1,0 +1,126 @@
+"""One call, cancelled before one step of one task, while something else happens before another; and all such points."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import attrs
+import trio
+import trio.testing
+from proxy import Fault
+
+from .stage import EVENTS, LIMITS, NO_RESUME, RESUMED, Event, Stage
+from .turns import ORDERS, Steps, run
+
+__all__ = ["BEFORE", "BEHIND", "Call", "Point", "points", "trial", "try_point"]
+
+PATIENCE = 3  # virtual seconds that a call may take by itself
+BEFORE, BEHIND, RESUME = 6, 14, 50
+"""The cancellation falls so many steps before the event, and up to so many behind it: the turn before it, its own turn,
+and the two turns in which others hear of it; or, where it has a session resumed, the whole of that."""
+MOST = 120  # steps in which the event may fall, of a call that takes longer by itself
+
+
+class Call(Protocol):
+    """A public call, and what is to be true when it is over. An object for each trial."""
+
+    name: ClassVar[str]
+    common: ClassVar[Sequence[str]]
+    """Which of the events that any call may meet it meets."""
+    own: ClassVar[Mapping[str, Any]]
+    """And events of its own: functions of this object and the stage."""
+
+    async def prepare(self, stage: Stage) -> None:
+        """What comes before the call."""
+
+    async def make(self, stage: Stage) -> None:
+        """The call."""
+
+    async def relieve(self, stage: Stage) -> None:
+        """What a call waits for that does not end by itself."""
+
+    async def check(self, stage: Stage) -> None:
+        """What is to be true behind it."""
+
+
+@attrs.frozen
+class Point:
+    """When what happens in one trial."""
+
+    event: str
+    order: int
+    """Of the tasks of each turn: see `turns.ORDERS`."""
+    at: int = 0
+    """The step before which the event comes."""
+    cancel: float | None = None
+    """The step before which the call is cancelled, or None; a half: at the same time as the event, but before it."""
+
+
+def events_of(call: type[Call]) -> list[str]:
+    return [*call.common, *call.own]
+
+
+def _event(call: Call, stage: Stage, name: str) -> Event:
+    return functools.partial(call.own[name], call) if name in call.own else EVENTS[name]
+
+
+async def trial(kind: Callable[[], Call], point: Point) -> tuple[int, str]:
+    """Returns of how many steps the call was, and its outcome. Raises if anything is wrong."""
+    call = kind()
+    async with trio.open_nursery() as nursery:
+        stage = Stage(nursery, NO_RESUME if point.event == "lost for good" else LIMITS, event=point.event)
+        with trio.fail_after(1000):
+            await stage.open()
+            await call.prepare(stage)
+            if point.event == "connected again":
+                stage.network.go_down(Fault.RESET)
+            await trio.testing.wait_all_tasks_blocked()
+            event = functools.partial(_event(call, stage, point.event), stage)
+            cancel = [] if point.cancel is None else [(point.cancel, stage.scope.cancel)]
+            steps = Steps([(point.at, event), *cancel])
+            with steps.counting():
+                nursery.start_soon(stage.perform, call.make)
+                with trio.move_on_after(PATIENCE):
+                    await stage.done.wait()
+                count = steps.count
+                steps.act_at_last()
+                with trio.move_on_after(PATIENCE):
+                    await stage.done.wait()
+                if not stage.done.is_set():
+                    await call.relieve(stage)
+                    await stage.done.wait()
+            await call.check(stage)
+            await stage.close()
+    return count, stage.outcome
+
+
+def try_point(kind: Callable[[], Call], point: Point) -> tuple[int, str]:
+    """The same, outside of trio."""
+    try:
+        return run(functools.partial(trial, kind, point), point.order)
+    except BaseException as error:
+        error.add_note(f"with {point}")
+        raise
+
+
+@functools.cache
+def _steps(call: type[Call], order: int) -> int:
+    """Of how many steps of all tasks the call is, when nothing happens."""
+    return min(try_point(call, Point("nothing", order))[0], MOST)
+
+
+def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list[Point]:
+    """Where the call may be cancelled, and where the event may fall: all there is to try."""
+    found: list[Point] = []
+    for order in orders:
+        steps = _steps(call, order)
+        if event == "nothing":
+            found += [Point(event, order, 0, cancel) for cancel in range(steps + 1)]
+            continue
+        for at in range(steps + 1):
+            behind = RESUME if event in RESUMED else BEHIND
+            around = [*range(max(0, at - BEFORE), at), at - 0.5, *range(at, at + behind)]
+            found += [Point(event, order, at, cancel) for cancel in (None, *around)]
+    return found
