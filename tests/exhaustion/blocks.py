@@ -13,7 +13,7 @@ from support import take_all
 
 from trionetchan import ConnectionLostError, Importer, NoSuchChannelError, open_exporter, open_importer
 
-from .stage import LIMITS, Stage, settle
+from .stage import LIMITS, Stage
 
 __all__ = ["BLOCKS"]
 
@@ -68,7 +68,7 @@ class ServeStream:
         self.worker.cancel()
 
     async def check(self, stage: Stage) -> None:
-        await settle()
+        await stage.settle()
         assert stage.outcome in ("returned", "cancelled")
         statistics = stage.exporter.statistics()
         assert (statistics.connections, statistics.suspended) == (1, 0)  # the other importer's
@@ -159,7 +159,7 @@ class BlockOfImporter:
         """The next importer adopts its share, if it left one; and the exporter sees the end."""
         async with await stage.importer.open_send_channel("results", int) as send:
             await send.send(99)
-        await settle()
+        await stage.settle()
         assert self.take_now() == ([99], True)
 
 

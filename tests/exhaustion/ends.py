@@ -12,7 +12,7 @@ from support import take_all
 
 from trionetchan import Delivery, NetchanError
 
-from .stage import Stage, settle
+from .stage import Stage
 from .waits import take
 
 __all__ = ["ENDS"]
@@ -69,7 +69,7 @@ class Sending(Using):
         """A `send` that was cancelled has not sent."""
         await self.put(100)
         self.send.close()
-        await settle()
+        await stage.settle()
         assert stage.got == self.accepted
 
 
@@ -154,7 +154,7 @@ class Settling:
         raise AssertionError("the call hangs")
 
     async def check(self, stage: Stage) -> None:
-        await settle()
+        await stage.settle()
         gone = stage.event not in (*BREAKS, "value", "end")
         assert stage.outcome in ("returned", "cancelled", *(["BrokenResourceError", "ClosedResourceError"] * gone))
         if stage.outcome == "returned":

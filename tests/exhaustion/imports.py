@@ -11,7 +11,7 @@ from support import take_all
 
 from trionetchan import ConnectionLostError, Delivery, Importer, NetchanError, NoSuchChannelError
 
-from .stage import Stage, settle
+from .stage import Stage
 
 __all__ = ["IMPORTS"]
 
@@ -69,7 +69,7 @@ class ReceivingImport:
         """The end that was handed over is its caller's."""
 
     async def check(self, stage: Stage) -> None:
-        await settle()
+        await stage.settle()
         if stage.outcome == "cancelled":
             self.check_end_is_open()
         if stage.event in EXPORTER_GOES:
@@ -102,7 +102,7 @@ class ReceivingImport:
         assert stage.outcome in ("returned", "cancelled", "NoSuchChannelError")
         if stage.outcome == "returned":
             stage.got += [value async for value in self.kept]
-        await settle()
+        await stage.settle()
         statistics = stage.exporter.statistics()
         assert "jobs" not in statistics.channels
         assert len(stage.got) + statistics.dropped == stage.sent
@@ -123,7 +123,7 @@ class ReceivingImport:
         self.send.close()
         stage.got += await take_all(self.kept)
         assert stage.got == [*range(stage.sent)], stage.got
-        await settle()
+        await stage.settle()
         await stage.exporter.drain()
         statistics = stage.exporter.statistics()
         assert statistics.dropped == 0
@@ -270,7 +270,7 @@ class ImportOfNoName(OpenReceiveChannel):
         pass
 
     async def check(self, stage: Stage) -> None:
-        await settle()
+        await stage.settle()
         assert stage.outcome in ("cancelled", "NoSuchChannelError") or (self.exported and stage.outcome == "returned")
         if not self.exported:
             self.export(stage)
@@ -325,7 +325,7 @@ class SendingImport:
                 return values, True
 
     async def check(self, stage: Stage) -> None:
-        await settle()
+        await stage.settle()
         if stage.outcome == "cancelled":
             self.check_end_is_open()
         if stage.event in EXPORTER_GOES:
@@ -345,7 +345,7 @@ class SendingImport:
     async def check_receiver_gone(self, stage: Stage) -> None:
         """The sender hears of it; a call that did not return tells nobody."""
         assert stage.outcome in ("returned", "cancelled", "NoSuchChannelError")
-        await settle()
+        await stage.settle()
         errors: list[NetchanError] = []
         try:
             while True:
@@ -378,7 +378,7 @@ class SendingImport:
                 assert "results" not in stage.importer.statistics().channels
             await self.bind(await stage.next_importer())
         await self.finish()
-        await settle()
+        await stage.settle()
         assert self.take_now() == ([0, 1, 2], True)
         assert stage.exporter.statistics().dropped == 0
 
@@ -395,7 +395,7 @@ class SendingImport:
         importer = await stage.next_importer()
         async with await importer.open_send_channel("results", int) as send:
             await send.send(99)
-        await settle()
+        await stage.settle()
         assert self.take_now() == ([99], True)
 
 

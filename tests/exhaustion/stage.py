@@ -13,7 +13,7 @@ from proxy import Fault, Network
 
 from trionetchan import Exporter, Importer, Limits, NetchanError, open_exporter, open_importer
 
-__all__ = ["LIMITS", "NO_RESUME", "RESUMED", "Event", "Side", "Stage", "settle"]
+__all__ = ["LIMITS", "NO_RESUME", "Event", "Side", "Stage"]
 
 T = TypeVar("T")
 
@@ -21,12 +21,6 @@ LIMITS = Limits(keepalive=1, keepalive_timeout=1, resume_timeout=6, handshake_ti
 NO_RESUME = attrs.evolve(LIMITS, resume_timeout=0)
 
 Event = Callable[["Stage"], None]
-
-
-async def settle() -> None:
-    """Longer than a stall goes unnoticed, and all else takes, in virtual seconds; then until nothing happens."""
-    await trio.sleep(4)
-    await trio.testing.wait_all_tasks_blocked()
 
 
 @attrs.define(eq=False)
@@ -107,6 +101,11 @@ class Stage:
     def importer(self) -> Importer:
         return self.importing.block
 
+    async def settle(self) -> None:
+        """Waits until nothing happens; longer than keepalive takes to notice something, if that has to."""
+        await trio.sleep(4 if self.event.startswith(("stall", "receiver gone")) else 0.9)
+        await trio.testing.wait_all_tasks_blocked()
+
     async def next_importer(self) -> Importer:
         """The importer; another one, if it has ended."""
         self.network.come_up()
@@ -157,6 +156,3 @@ EVENTS: dict[str, Event] = {
     "importer leaves": lambda stage: stage.importing.leave.set(),
 }
 """What any call may meet; and calls have events of their own."""
-
-RESUMED = ("reset", "end of the stream", "connected again")
-"""Those upon which the session is resumed at once."""

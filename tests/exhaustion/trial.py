@@ -11,16 +11,16 @@ import trio
 import trio.testing
 from proxy import Fault
 
-from .stage import EVENTS, LIMITS, NO_RESUME, RESUMED, Event, Stage
-from .turns import ORDERS, Steps, run
+from .stage import EVENTS, LIMITS, NO_RESUME, Event, Stage
+from .turns import ORDERS, Steps, run, spread
 
-__all__ = ["BEFORE", "BEHIND", "Call", "Point", "points", "trial", "try_point"]
+__all__ = ["Call", "Point", "events_of", "points", "try_point"]
 
 PATIENCE = 3  # virtual seconds that a call may take by itself
-BEFORE, BEHIND, RESUME = 6, 14, 50
+BEFORE, BEHIND, RESUME = 4, 10, 40
 """The cancellation falls so many steps before the event, and up to so many behind it: the turn before it, its own turn,
-and the two turns in which others hear of it; or, where it has a session resumed, the whole of that."""
-MOST = 120  # steps in which the event may fall, of a call that takes longer by itself
+and the two turns in which others hear of it; or, where a call waits until the session is resumed, the whole of that."""
+MOST = 40  # steps in which the event may fall; of a longer call they are evenly spread
 
 
 class Call(Protocol):
@@ -108,7 +108,7 @@ def try_point(kind: Callable[[], Call], point: Point) -> tuple[int, str]:
 @functools.cache
 def _steps(call: type[Call], order: int) -> int:
     """Of how many steps of all tasks the call is, when nothing happens."""
-    return min(try_point(call, Point("nothing", order))[0], MOST)
+    return try_point(call, Point("nothing", order))[0]
 
 
 def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list[Point]:
@@ -119,8 +119,8 @@ def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list
         if event == "nothing":
             found += [Point(event, order, 0, cancel) for cancel in range(steps + 1)]
             continue
-        for at in range(steps + 1):
-            behind = RESUME if event in RESUMED else BEHIND
+        for at in spread(range(steps + 1), MOST):
+            behind = RESUME if event == "connected again" else BEHIND
             around = [*range(max(0, at - BEFORE), at), at - 0.5, *range(at, at + behind)]
             found += [Point(event, order, at, cancel) for cancel in (None, *around)]
     return found

@@ -11,7 +11,7 @@ import trio.testing
 
 from trionetchan import ConnectionLostError, Exporter, Importer
 
-from .stage import LIMITS, Stage, settle
+from .stage import LIMITS, Stage
 
 __all__ = ["WAITS"]
 
@@ -83,14 +83,14 @@ class Waiting:
         raise AssertionError("the call hangs")
 
     async def check(self, stage: Stage) -> None:
-        await settle()
+        await stage.settle()
         assert stage.outcome in ("returned", "cancelled", *self.errors(stage)), stage.outcome
         if stage.event == "hang-up":
             assert stage.got == [*range(len(stage.got))]
             await self.check_dropped(stage)
             return
         await self.go_on(stage)
-        await settle()
+        await stage.settle()
         if stage.event in ("receiver gone", "importer leaves", "goodbye of the importer", "lost for good"):
             lost = stage.event in ("lost for good", "goodbye of the importer")
             self.check_some_again(stage, twice=lost)
@@ -125,7 +125,7 @@ class ExporterWaits(Waiting):
         self.receive = await stage.importer.open_receive_channel("values", int, window=2)
 
     async def relieve(self, stage: Stage) -> None:
-        await settle()
+        await stage.settle()
         if not stage.done.is_set():
             assert stage.event in ("receiver gone", "lost for good", "goodbye of the importer", "importer leaves")
             await self.bind_anew(stage)
@@ -184,7 +184,7 @@ class ImporterWaits(Waiting):
 
     async def check(self, stage: Stage) -> None:
         if stage.event in ("receiver gone", "lost for good", "goodbye of the exporter", "exporter leaves"):
-            await settle()
+            await stage.settle()
             assert stage.outcome in ("returned", "cancelled", *self.errors(stage)), stage.outcome
             assert stage.got == [*range(len(stage.got))]
             if stage.event == "receiver gone":
