@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -87,6 +89,7 @@ class Receiving(Using):
     async def prepare(self, stage: Stage) -> None:
         await super().prepare(stage)
         stage.nursery.start_soon(self.put, 0)
+        await trio.testing.wait_all_tasks_blocked()  # values wait to be received
 
     async def make(self, stage: Stage) -> None:
         for _ in range(VALUES):
@@ -103,13 +106,48 @@ class Receiving(Using):
 
 
 class ReceiveOnImporter(Receiving):
+    """Whose import may end while it receives: what was not received goes to the next one."""
+
     name = "receive, on the importer's end"
     exporter_sends = True
+    common: ClassVar[Sequence[str]] = [*BREAKS, "importer leaves", "goodbye of the importer"]
+    own: ClassVar[Mapping[str, Any]] = {"hang-up by the importer": lambda self, stage: stage.importer.hangup("values")}
+
+    async def check(self, stage: Stage) -> None:
+        if stage.event in BREAKS:
+            await super().check(stage)
+            return
+        await stage.settle()
+        assert stage.outcome in ("returned", "cancelled", "EndOfChannel", "ClosedResourceError"), stage.outcome
+        importer = await stage.next_importer()
+        receive = await importer.open_receive_channel("values", int)
+        stage.nursery.start_soon(take, stage, receive)
+        await stage.settle()
+        assert stage.got == self.accepted == [*range(VALUES)], stage.got
 
 
 class ReceiveOnExporter(Receiving):
+    """Whose importer may leave meanwhile."""
+
     name = "receive, on the exporter's end"
     exporter_sends = False
+    own: ClassVar[Mapping[str, Any]] = {"hang-up by the exporter": lambda self, stage: stage.exporter.hangup("values")}
+
+    async def put(self, first: int) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await super().put(first)
+
+    async def check(self, stage: Stage) -> None:
+        if stage.event in BREAKS:
+            await super().check(stage)
+            return
+        await stage.settle()
+        assert stage.outcome in ("returned", "cancelled", "EndOfChannel"), stage.outcome
+        assert stage.got == [*range(len(stage.got))]
+        error = stage.importer.errors.receive_nowait()
+        dropped = int(re.findall(r"(\d+) values", str(error))[0])
+        # One more may be in a `send` that was broken, and is told, too.
+        assert 0 <= len(stage.got) + dropped - len(self.accepted) <= 1, (stage.got, dropped, self.accepted)
 
 
 class Settling:

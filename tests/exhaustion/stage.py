@@ -121,7 +121,7 @@ class Stage:
             with self.scope:
                 await call(self)
                 self.outcome = "returned"
-        except (NetchanError, trio.ClosedResourceError, trio.BrokenResourceError) as error:
+        except (NetchanError, trio.ClosedResourceError, trio.BrokenResourceError, trio.EndOfChannel) as error:
             self.outcome = type(error).__name__
         else:
             self.outcome = self.outcome or "cancelled"
