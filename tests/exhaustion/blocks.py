@@ -14,6 +14,7 @@ from support import take_all
 from trionetchan import ConnectionLostError, Importer, NoSuchChannelError, open_exporter, open_importer
 
 from .stage import LIMITS, Stage
+from .trial import Call
 
 __all__ = ["BLOCKS"]
 
@@ -83,6 +84,70 @@ class ServeStream:
         assert before == [*range(len(before))]
         assert len(before) <= stage.sent - len(rest) + 1  # at most one twice
         assert len(before) + len(rest) >= stage.sent
+
+
+class _Listener(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts lines in memory. Those that it has not accepted break when it is closed, as the system has it."""
+
+    def __init__(self) -> None:
+        self._arrive, self._lines = trio.open_memory_channel[Line](10)
+
+    def connect(self, line: Line) -> None:
+        try:
+            self._arrive.send_nowait(line)
+        except trio.BrokenResourceError:
+            line.harm(Fault.RESET)
+
+    async def accept(self) -> trio.abc.Stream:
+        return (await self._lines.receive()).exporter_end
+
+    async def aclose(self) -> None:
+        with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError):
+            while True:
+                self._lines.receive_nowait().harm(Fault.RESET)
+        self._lines.close()
+        await trio.lowlevel.checkpoint()
+
+
+class ServeListeners(ServeStream):
+    """Whose importers are cut off when it is cancelled; serve_tcp and serve_unix are made of it."""
+
+    name = "exporter.serve_listeners"
+    own: ClassVar[Mapping[str, Any]] = {
+        **ServeStream.own,
+        "another importer connects": lambda self, stage: self.listener.connect(self.another),
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listener = _Listener()
+        self.another = Line()
+        self.silent = trio.CancelScope()
+
+    async def prepare(self, stage: Stage) -> None:
+        await super().prepare(stage)
+        self.listener.connect(self.line)
+        if stage.event == "another importer connects":
+            stage.nursery.start_soon(self.be_silent)
+
+    async def be_silent(self) -> None:
+        """An importer that binds nothing, until it is sent away."""
+        with contextlib.suppress(ConnectionLostError), self.silent:
+            async with open_importer(self.another.importer_end, limits=LIMITS):
+                await trio.sleep_forever()
+
+    async def make(self, stage: Stage) -> None:
+        await stage.exporter.serve_listeners([self.listener])
+
+    async def relieve(self, stage: Stage) -> None:
+        stage.scope.cancel()
+
+    async def check(self, stage: Stage) -> None:
+        self.silent.cancel()
+        await super().check(stage)
+        line = Line()
+        self.listener.connect(line)
+        assert line.fault is Fault.RESET, "the listener is not closed"
 
 
 class BlockOfImporter:
@@ -251,4 +316,10 @@ class BlockOfExporter:
         assert self.ended or self.worker.cancel_called, "its importer hangs"
 
 
-BLOCKS = [ServeStream, BlockOfImporterOverStream, BlockOfImporterThatConnects, BlockOfExporter]
+BLOCKS: Sequence[type[Call]] = [
+    ServeStream,
+    ServeListeners,
+    BlockOfImporterOverStream,
+    BlockOfImporterThatConnects,
+    BlockOfExporter,
+]

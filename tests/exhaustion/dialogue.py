@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -167,7 +168,7 @@ async def hold(plans: Sequence[Plan], early: bool = False) -> Course:
 
 
 async def _hold(exporter: Exporter, open_: Callable[[], Any], network: Recorded, early: bool) -> dict[Way, int]:
-    begun = {way: 0 for way in Way}
+    begun = dict.fromkeys(Way, 0)
     try:
         async with open_() as importer:
             await trio.sleep(10 if early else 0.5)  # time enough to notice that there is no hello
@@ -202,7 +203,7 @@ def frame_ends(said: bytes | bytearray) -> list[int]:
 def cuts(said: bytes | bytearray) -> Iterator[int]:
     """Each byte behind which a line may be cut, but few of those in the middle of a large value."""
     ends = [0, *frame_ends(said)]
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in itertools.pairwise(ends):
         for position in range(begin, min(end, len(said))):
             dull = end - begin > DULL and DULL // 2 < position - begin < end - begin - DULL // 2
             if not dull or position % EACH == 0:

@@ -15,6 +15,7 @@ from support import take_all
 from trionetchan import Delivery, NetchanError
 
 from .stage import Stage
+from .trial import Call
 from .waits import take
 
 __all__ = ["ENDS"]
@@ -252,4 +253,4 @@ class Reject(Settling):
     accepts = False
 
 
-ENDS = [SendOnExporter, SendOnImporter, ReceiveOnImporter, ReceiveOnExporter, Ack, Reject]
+ENDS: Sequence[type[Call]] = [SendOnExporter, SendOnImporter, ReceiveOnImporter, ReceiveOnExporter, Ack, Reject]

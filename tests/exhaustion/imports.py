@@ -12,6 +12,7 @@ from support import take_all
 from trionetchan import ConnectionLostError, Delivery, Importer, NetchanError, NoSuchChannelError
 
 from .stage import Stage
+from .trial import Call
 
 __all__ = ["IMPORTS"]
 
@@ -256,8 +257,8 @@ class ImportOfNoName(OpenReceiveChannel):
     """Which is refused, or is exported just now."""
 
     name = "open_receive_channel, refused"
-    common = ["nothing", "reset", "end of the stream", "stall"]
-    own = {"exported": lambda self, stage: self.export(stage)}
+    common: ClassVar[Sequence[str]] = ["nothing", "reset", "end of the stream", "stall"]
+    own: ClassVar[Mapping[str, Any]] = {"exported": lambda self, stage: self.export(stage)}
     exported = False
 
     def export(self, stage: Stage) -> None:
@@ -423,7 +424,7 @@ class OpenSendChannel(SendingImport):
         self.put_all()
 
 
-IMPORTS = [
+IMPORTS: Sequence[type[Call]] = [
     ImportThatReceives,
     OpenReceiveChannel,
     CountedImport,

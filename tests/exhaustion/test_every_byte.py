@@ -56,11 +56,21 @@ def second_plans(first: Plan) -> list[Plan]:
     ]
 
 
+def single_cuts() -> int:
+    """How many there are."""
+    return len(Fault) * sum(len([*cuts(whole().said[0][way])]) for way in Way)
+
+
+def pairs_of_cuts() -> int:
+    """How many there are."""
+    return sum(len(second_plans(first)) for first in first_plans())
+
+
 @pytest.mark.promise(2, 3, 31)
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("way", Way)
 def test_cut_at_every_byte(fault: Fault, way: Way) -> None:
-    """From the first byte of the hello on: before there is a session, the importer fails, and the next one is served."""
+    """From the first byte on. Before there is a session, the importer fails, and the next one is served."""
     begun = whole().begun[way]
     resumed = 0
     tried = spread([*cuts(whole().said[0][way])], EXAMPLES)

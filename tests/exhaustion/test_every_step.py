@@ -1,18 +1,17 @@
 """Every public call, cancelled between any two steps of trio's scheduler, while its peer does something.
 
-Of each pair of a call and an event `TRIONETCHAN_EXAMPLES` points are tried, evenly spread, instead of 5; 20,000 are all.
+Of each pair of a call and an event `TRIONETCHAN_EXAMPLES` points are tried, evenly spread, instead of 5; 20,000 are
+all.
 """
 
 from __future__ import annotations
 
-import math
 import os
 
 import pytest
 
 from .calls import PAIRS
-from .trial import Call, Point, points, try_point
-from .turns import spread
+from .trial import Call, Point, try_all, try_point
 
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES") or "5")
 
@@ -21,13 +20,7 @@ EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES") or "5")
 @pytest.mark.parametrize(("call", "event"), PAIRS, ids=[f"{call.name}: {event}" for call, event in PAIRS])
 def test_cancelled_at_every_step(call: type[Call], event: str) -> None:
     """It returned, or it raised and changed nothing; all values come once, and nothing hangs."""
-    ended: dict[tuple[int, int], int] = {}  # after how many steps the call ends by itself: then nothing is cancelled
-    for point in spread(points(call, event), EXAMPLES):
-        when = point.order, point.at
-        if point.cancel is None:
-            ended[when] = try_point(call, point)[0]
-        elif point.cancel <= ended.get(when, math.inf):
-            try_point(call, point)
+    assert try_all(call, event, EXAMPLES)
 
 
 def test_points_are_found_again() -> None:

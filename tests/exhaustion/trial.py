@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -12,9 +13,9 @@ import trio.testing
 from proxy import Fault
 
 from .stage import EVENTS, LIMITS, NO_RESUME, Event, Stage
-from .turns import ORDERS, Steps, run, spread
+from .turns import ORDERS, Action, Steps, run, spread
 
-__all__ = ["Call", "Point", "events_of", "points", "try_point"]
+__all__ = ["Call", "Point", "events_of", "points", "try_all", "try_point"]
 
 PATIENCE = 3  # virtual seconds that a call may take by itself
 BEFORE, BEHIND, RESUME = 4, 10, 40
@@ -78,8 +79,10 @@ async def trial(kind: Callable[[], Call], point: Point) -> tuple[int, str]:
                 stage.network.go_down(Fault.RESET)
             await trio.testing.wait_all_tasks_blocked()
             event = functools.partial(_event(call, stage, point.event), stage)
-            cancel = [] if point.cancel is None else [(point.cancel, stage.scope.cancel)]
-            steps = Steps([(point.at, event), *cancel])
+            actions: list[tuple[float, Action]] = [(point.at, event)]
+            if point.cancel is not None:
+                actions.append((point.cancel, stage.scope.cancel))
+            steps = Steps(actions)
             with steps.counting():
                 nursery.start_soon(stage.perform, call.make)
                 with trio.move_on_after(PATIENCE):
@@ -124,3 +127,19 @@ def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list
             around = [*range(max(0, at - BEFORE), at), at - 0.5, *range(at, at + behind)]
             found += [Point(event, order, at, cancel) for cancel in (None, *around)]
     return found
+
+
+def try_all(call: type[Call], event: str, most: int, *, only_count: bool = False) -> int:
+    """Tries so many of the points, evenly spread, and says how many it has tried. `only_count`: as many as it would."""
+    ended: dict[tuple[int, int], int] = {}  # after how many steps the call ends by itself: then nothing is cancelled
+    count = 0
+    for point in spread(points(call, event), most):
+        when = point.order, point.at
+        if point.cancel is None:
+            ended[when] = try_point(call, point)[0]
+        elif point.cancel > ended.get(when, math.inf):
+            continue
+        elif not only_count:
+            try_point(call, point)
+        count += 1
+    return count

@@ -7,9 +7,9 @@ turn trio runs each task that can run, once, in a random order; here the order i
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, MutableSequence, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 import trio.testing
@@ -17,7 +17,7 @@ import trio.testing
 __all__ = ["ORDERS", "Steps", "run", "spread"]
 
 T = TypeVar("T")
-Action = Callable[[], None]
+Action = Callable[[], object]
 
 ORDERS = range(2)
 """0: in each turn older tasks run first; 1: younger ones. So each of two tasks runs before the other. Any other number
@@ -31,7 +31,7 @@ class _Order(random.Random):
         super().__init__(order)
         self._order = order
 
-    def shuffle(self, x: list[trio.lowlevel.Task]) -> None:  # type: ignore[override]
+    def shuffle(self, x: MutableSequence[Any]) -> None:
         """Gets the tasks by age, and runs the last one first."""
         if self._order == 0:
             x.reverse()
@@ -41,13 +41,13 @@ class _Order(random.Random):
 
 @contextmanager
 def _ordered(order: int) -> Generator[None]:
-    scheduler = trio._core._run
+    scheduler: Any = trio._core._run
     before = scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING
-    scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = _Order(order), True  # type: ignore[misc]
+    scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = _Order(order), True
     try:
         yield
     finally:
-        scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]
+        scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before
 
 
 def run(program: Callable[[], Awaitable[T]], order: int) -> T:
@@ -59,7 +59,7 @@ def run(program: Callable[[], Awaitable[T]], order: int) -> T:
 class Steps(trio.abc.Instrument):
     """Counts the steps of all tasks, and does something before some of them."""
 
-    def __init__(self, actions: Sequence[tuple[int, Action]]) -> None:
+    def __init__(self, actions: Sequence[tuple[float, Action]]) -> None:
         self.count = 0
         self._actions = sorted(actions, key=lambda action: action[0])
         self._errors: list[Exception] = []

@@ -12,6 +12,7 @@ import trio.testing
 from trionetchan import ConnectionLostError, Exporter, Importer
 
 from .stage import LIMITS, Stage
+from .trial import Call
 
 __all__ = ["WAITS"]
 
@@ -285,4 +286,4 @@ class Stop:
             assert isinstance(stage.importing.error, ConnectionLostError)
 
 
-WAITS = [DrainOfExporter, SyncOfExporter, DrainOfImporter, SyncOfImporter, Stop]
+WAITS: Sequence[type[Call]] = [DrainOfExporter, SyncOfExporter, DrainOfImporter, SyncOfImporter, Stop]
