@@ -7,31 +7,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import trio
-import trio.testing
 from proxy import Fault, Line, Network
 from support import take_all
 
 from trionetchan import ConnectionLostError, Importer, NoSuchChannelError, open_exporter, open_importer
 
 from .stage import LIMITS, Stage
-from .trial import Call
+from .trial import Call, Own
 
 __all__ = ["BLOCKS"]
 
 VALUES = 5
-BREAKS: Mapping[str, Any] = {
+BREAKS: Mapping[str, Own] = {
     "reset of its line": lambda self, stage: self.harm(Fault.RESET),
     "end of its line": lambda self, stage: self.harm(Fault.END),
     "stall of its line": lambda self, stage: self.harm(Fault.STALL),
 }
 
 
-class ServeStream:
+class ServeStream(Call):
     """Whose importer is cut off when it is cancelled; another one gets the rest."""
 
-    name: ClassVar[str] = "exporter.serve_stream"
+    name = "exporter.serve_stream"
     common: ClassVar[Sequence[str]] = ["nothing"]
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         **BREAKS,
         "value": lambda self, stage: self.put(stage),
         "its importer leaves": lambda self, stage: self.worker.cancel(),
@@ -113,7 +112,7 @@ class ServeListeners(ServeStream):
     """Whose importers are cut off when it is cancelled; serve_tcp and serve_unix are made of it."""
 
     name = "exporter.serve_listeners"
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         **ServeStream.own,
         "another importer connects": lambda self, stage: self.listener.connect(self.another),
     }
@@ -150,12 +149,11 @@ class ServeListeners(ServeStream):
         assert line.fault is Fault.RESET, "the listener is not closed"
 
 
-class BlockOfImporter:
+class BlockOfImporter(Call):
     """What was accepted comes in order and without a gap; an end comes only behind all of it."""
 
-    name: ClassVar[str]
     common: ClassVar[Sequence[str]] = ["nothing", "goodbye of the exporter", "exporter leaves"]
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         **BREAKS,
         "hang-up by the exporter": lambda self, stage: self.hang_up(stage),
         "receiver gone": lambda self, stage: self.results.close(),
@@ -178,11 +176,11 @@ class BlockOfImporter:
         self.results = stage.exporter.open_receive_channel("results", int, max_buffer_size=50)
         self.own_network = Network(stage.nursery, stage.exporter)
 
-    def opening(self) -> Any:
+    def opening(self, stage: Stage) -> Any:
         raise NotImplementedError
 
     async def make(self, stage: Stage) -> None:
-        async with self.opening() as importer:
+        async with self.opening(stage) as importer:
             await self.use(importer)
 
     async def use(self, importer: Importer) -> None:
@@ -191,9 +189,6 @@ class BlockOfImporter:
                 await send.send(value)
                 self.accepted.append(value)
         await importer.drain()
-
-    async def relieve(self, stage: Stage) -> None:
-        raise AssertionError("the call hangs")
 
     async def check(self, stage: Stage) -> None:
         await trio.sleep(LIMITS.resume_timeout + 4)
@@ -231,29 +226,26 @@ class BlockOfImporter:
 class BlockOfImporterOverStream(BlockOfImporter):
     name = "open_importer, over a stream"
 
-    def opening(self) -> Any:
+    def opening(self, stage: Stage) -> Any:
         line = Line()
         self.own_network.lines.append(line)
-        self.serve(line)
+        stage.nursery.start_soon(stage.exporter.serve_stream, line.exporter_end)
         return open_importer(line.importer_end, limits=LIMITS)
-
-    def serve(self, line: Line) -> None:
-        self.own_network._nursery.start_soon(self.own_network.exporter.serve_stream, line.exporter_end)
 
 
 class BlockOfImporterThatConnects(BlockOfImporter):
     name = "open_importer, by a callable"
 
-    def opening(self) -> Any:
+    def opening(self, stage: Stage) -> Any:
         return open_importer(self.own_network.connect, limits=LIMITS)
 
 
-class BlockOfExporter:
+class BlockOfExporter(Call):
     """Its importer sees an end only if it got all that was accepted; else its connection is lost."""
 
-    name: ClassVar[str] = "open_exporter"
+    name = "open_exporter"
     common: ClassVar[Sequence[str]] = ["nothing"]
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         **BREAKS,
         "its importer leaves": lambda self, stage: self.worker.cancel(),
         "receiver gone": lambda self, stage: self.receive.close() if self.receive else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import trio
@@ -15,7 +15,7 @@ from support import take_all
 from trionetchan import Delivery, NetchanError
 
 from .stage import Stage
-from .trial import Call
+from .trial import Call, Own
 from .waits import take
 
 __all__ = ["ENDS"]
@@ -24,12 +24,10 @@ VALUES = 6
 BREAKS = ["nothing", "reset", "end of the stream", "stall"]
 
 
-class Using:
+class Using(Call):
     """A task that sends, or one that receives, over and over, until it is cancelled. Another one goes on."""
 
-    name: ClassVar[str]
     common: ClassVar[Sequence[str]] = BREAKS
-    own: ClassVar[Mapping[str, Any]] = {}
     exporter_sends: ClassVar[bool]
 
     def __init__(self) -> None:
@@ -52,9 +50,6 @@ class Using:
 
     async def make(self, stage: Stage) -> None:
         raise NotImplementedError
-
-    async def relieve(self, stage: Stage) -> None:
-        raise AssertionError("the call hangs")
 
     async def check(self, stage: Stage) -> None:
         raise NotImplementedError
@@ -112,7 +107,7 @@ class ReceiveOnImporter(Receiving):
     name = "receive, on the importer's end"
     exporter_sends = True
     common: ClassVar[Sequence[str]] = [*BREAKS, "importer leaves", "goodbye of the importer"]
-    own: ClassVar[Mapping[str, Any]] = {"hang-up by the importer": lambda self, stage: stage.importer.hangup("values")}
+    own: ClassVar[Mapping[str, Own]] = {"hang-up by the importer": lambda self, stage: stage.importer.hangup("values")}
 
     async def check(self, stage: Stage) -> None:
         if stage.event in BREAKS:
@@ -132,7 +127,7 @@ class ReceiveOnExporter(Receiving):
 
     name = "receive, on the exporter's end"
     exporter_sends = False
-    own: ClassVar[Mapping[str, Any]] = {"hang-up by the exporter": lambda self, stage: stage.exporter.hangup("values")}
+    own: ClassVar[Mapping[str, Own]] = {"hang-up by the exporter": lambda self, stage: stage.exporter.hangup("values")}
 
     async def put(self, first: int) -> None:
         with contextlib.suppress(trio.BrokenResourceError):
@@ -151,12 +146,11 @@ class ReceiveOnExporter(Receiving):
         assert 0 <= len(stage.got) + dropped - len(self.accepted) <= 1, (stage.got, dropped, self.accepted)
 
 
-class Settling:
+class Settling(Call):
     """Of one of two values that the program has in its hands."""
 
-    name: ClassVar[str]
     common: ClassVar[Sequence[str]] = [*BREAKS, "lost for good", "goodbye of the importer", "importer leaves"]
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         "value": lambda self, stage: self.put(stage),
         "end": lambda self, stage: self.send.close(),
         "hang-up by the exporter": lambda self, stage: stage.exporter.hangup("jobs"),
@@ -188,9 +182,6 @@ class Settling:
 
     async def make(self, stage: Stage) -> None:
         await (self.first.ack() if self.accepts else self.first.reject())
-
-    async def relieve(self, stage: Stage) -> None:
-        raise AssertionError("the call hangs")
 
     async def check(self, stage: Stage) -> None:
         await stage.settle()

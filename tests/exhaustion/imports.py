@@ -12,7 +12,7 @@ from support import take_all
 from trionetchan import ConnectionLostError, Delivery, Importer, NetchanError, NoSuchChannelError
 
 from .stage import Stage
-from .trial import Call
+from .trial import Call, Own
 
 __all__ = ["IMPORTS"]
 
@@ -22,17 +22,16 @@ EXPORTER_GOES = ("goodbye of the exporter", "exporter leaves")
 VALUES = 6
 
 
-class ReceivingImport:
+class ReceivingImport(Call):
     """Of a name that has values: each comes once and in order, to this import or to the next."""
 
     common: ClassVar[Sequence[str]] = [*BREAKS, *LEAVES]
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         "value": lambda self, stage: self.put(stage),
         "end": lambda self, stage: self.send.close(),
         "hang-up by the exporter": lambda self, stage: stage.exporter.hangup("jobs"),
         "hang-up by the importer": lambda self, stage: self.hang_up(stage),
     }
-    name: ClassVar[str]
 
     def __init__(self) -> None:
         self.send: trio.MemorySendChannel[int]
@@ -62,9 +61,6 @@ class ReceivingImport:
 
     async def bind(self, importer: Importer) -> None:
         raise NotImplementedError
-
-    async def relieve(self, stage: Stage) -> None:
-        raise AssertionError("the call hangs")
 
     def check_end_is_open(self) -> None:
         """The end that was handed over is its caller's."""
@@ -258,7 +254,7 @@ class ImportOfNoName(OpenReceiveChannel):
 
     name = "open_receive_channel, refused"
     common: ClassVar[Sequence[str]] = ["nothing", "reset", "end of the stream", "stall"]
-    own: ClassVar[Mapping[str, Any]] = {"exported": lambda self, stage: self.export(stage)}
+    own: ClassVar[Mapping[str, Own]] = {"exported": lambda self, stage: self.export(stage)}
     exported = False
 
     def export(self, stage: Stage) -> None:
@@ -280,15 +276,14 @@ class ImportOfNoName(OpenReceiveChannel):
         await self.check_all_come(stage)
 
 
-class SendingImport:
+class SendingImport(Call):
     """Into a name that waits for one importer: the import that was withdrawn was none."""
 
     common: ClassVar[Sequence[str]] = [*BREAKS, *LEAVES]
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         "receiver gone": lambda self, stage: self.results.close(),
         "hang-up by the exporter": lambda self, stage: stage.exporter.hangup("results"),
     }
-    name: ClassVar[str]
 
     def __init__(self) -> None:
         self.results: trio.MemoryReceiveChannel[int]
@@ -302,9 +297,6 @@ class SendingImport:
 
     async def bind(self, importer: Importer) -> None:
         raise NotImplementedError
-
-    async def relieve(self, stage: Stage) -> None:
-        raise AssertionError("the call hangs")
 
     def check_end_is_open(self) -> None:
         """The end that was handed over is its caller's, with all values."""

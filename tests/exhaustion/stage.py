@@ -20,7 +20,7 @@ T = TypeVar("T")
 LIMITS = Limits(keepalive=1, keepalive_timeout=1, resume_timeout=6, handshake_timeout=4)
 NO_RESUME = attrs.evolve(LIMITS, resume_timeout=0)
 
-Event = Callable[["Stage"], None]
+Event = Callable[["Stage"], object]
 
 
 @attrs.define(eq=False)

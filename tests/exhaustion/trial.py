@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import attrs
 import trio
@@ -15,7 +15,9 @@ from proxy import Fault
 from .stage import EVENTS, LIMITS, NO_RESUME, Event, Stage
 from .turns import ORDERS, Action, Steps, run, spread
 
-__all__ = ["Call", "Point", "events_of", "points", "try_all", "try_point"]
+__all__ = ["Call", "Own", "Point", "events_of", "points", "try_all", "try_point"]
+
+Own = Callable[[Any, Stage], object]
 
 PATIENCE = 3  # virtual seconds that a call may take by itself
 BEFORE, BEHIND, RESUME = 4, 10, 40
@@ -24,26 +26,29 @@ and the two turns in which others hear of it; or, where a call waits until the s
 MOST = 40  # steps in which the event may fall; of a longer call they are evenly spread
 
 
-class Call(Protocol):
+class Call:
     """A public call, and what is to be true when it is over. An object for each trial."""
 
     name: ClassVar[str]
     common: ClassVar[Sequence[str]]
     """Which of the events that any call may meet it meets."""
-    own: ClassVar[Mapping[str, Any]]
-    """And events of its own: functions of this object and the stage."""
+    own: ClassVar[Mapping[str, Own]] = {}
+    """And events of its own, done to this object and the stage."""
 
     async def prepare(self, stage: Stage) -> None:
         """What comes before the call."""
 
     async def make(self, stage: Stage) -> None:
         """The call."""
+        raise NotImplementedError
 
     async def relieve(self, stage: Stage) -> None:
-        """What a call waits for that does not end by itself."""
+        """Does what a call waits for that does not end by itself."""
+        raise AssertionError("the call hangs")
 
     async def check(self, stage: Stage) -> None:
         """What is to be true behind it."""
+        raise NotImplementedError
 
 
 @attrs.frozen
@@ -63,7 +68,7 @@ def events_of(call: type[Call]) -> list[str]:
     return [*call.common, *call.own]
 
 
-def _event(call: Call, stage: Stage, name: str) -> Event:
+def _event(call: Call, name: str) -> Event:
     return functools.partial(call.own[name], call) if name in call.own else EVENTS[name]
 
 
@@ -78,7 +83,7 @@ async def trial(kind: Callable[[], Call], point: Point) -> tuple[int, str]:
             if point.event == "connected again":
                 stage.network.go_down(Fault.RESET)
             await trio.testing.wait_all_tasks_blocked()
-            event = functools.partial(_event(call, stage, point.event), stage)
+            event = functools.partial(_event(call, point.event), stage)
             actions: list[tuple[float, Action]] = [(point.at, event)]
             if point.cancel is not None:
                 actions.append((point.cancel, stage.scope.cancel))

@@ -6,6 +6,7 @@ turn trio runs each task that can run, once, in a random order; here the order i
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Awaitable, Callable, Generator, MutableSequence, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ class _Order(random.Random):
 
 @contextmanager
 def _ordered(order: int) -> Generator[None]:
-    scheduler: Any = trio._core._run
+    scheduler: Any = importlib.import_module("trio._core._run")
     before = scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING
     scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = _Order(order), True
     try:

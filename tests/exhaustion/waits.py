@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import trio
 import trio.testing
@@ -12,7 +12,7 @@ import trio.testing
 from trionetchan import ConnectionLostError, Exporter, Importer
 
 from .stage import LIMITS, Stage
-from .trial import Call
+from .trial import Call, Own
 
 __all__ = ["WAITS"]
 
@@ -29,12 +29,11 @@ async def take(stage: Stage, receive: trio.abc.ReceiveChannel[int]) -> None:
             await trio.lowlevel.checkpoint()
 
 
-class Waiting:
+class Waiting(Call):
     """A drain or sync of a channel that is just being read to its end."""
 
-    name: ClassVar[str]
     common: ClassVar[Sequence[str]] = [*BREAKS, "lost for good", "goodbye of the importer", "importer leaves"]
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         "value": lambda self, stage: self.put(stage),
         "end": lambda self, stage: self.send.close(),
         "receiver gone": lambda self, stage: self.receive.close(),
@@ -78,10 +77,6 @@ class Waiting:
             channel = here.statistics().channels["values"]
             assert (channel.unacknowledged, channel.waiting) == (0, 0), "drain has returned too early"
             assert channel.acknowledged == VALUES
-
-    async def relieve(self, stage: Stage) -> None:
-        """Another receiver, for what waits for one."""
-        raise AssertionError("the call hangs")
 
     async def check(self, stage: Stage) -> None:
         await stage.settle()
@@ -214,12 +209,12 @@ class SyncOfImporter(ImporterWaits):
     drains = False
 
 
-class Stop:
+class Stop(Call):
     """A stop, with values on their way in both directions: each is delivered, or known to be not."""
 
-    name: ClassVar[str] = "exporter.stop"
+    name = "exporter.stop"
     common: ClassVar[Sequence[str]] = [*BREAKS, "lost for good", "goodbye of the importer", "importer leaves"]
-    own: ClassVar[Mapping[str, Any]] = {
+    own: ClassVar[Mapping[str, Own]] = {
         "value": lambda self, stage: self.put(stage),
         "value of the importer": lambda self, stage: self.put_up(),
         "receiver gone": lambda self, stage: self.receive.close(),
@@ -260,9 +255,6 @@ class Stop:
 
     async def make(self, stage: Stage) -> None:
         await stage.exporter.stop()
-
-    async def relieve(self, stage: Stage) -> None:
-        raise AssertionError("the call hangs")
 
     async def check(self, stage: Stage) -> None:
         await trio.sleep(LIMITS.resume_timeout + 4)  # an importer that was cut off tries so long to come back
