@@ -1,4 +1,4 @@
-"""Prints what is tried, as a table: python -m tests.exhaustion. It takes a minute."""
+"""Prints what is tried, as the tables of docs/exhaustion.md: python -m tests.exhaustion"""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests share
 
 from .calls import CALLS
 from .test_every_byte import pairs_of_cuts, single_cuts
-from .trial import events_of, try_all
+from .trial import events_of, points
 
 
 def main() -> None:
     logging.disable()
-    print("| call | events | points |\n|---|---|---|")
+    print("| call | events beside it, and of each how many points | points |\n|---|---|---|")
     total = 0
     for call in CALLS:
-        counts = {event: try_all(call, event, sys.maxsize, only_count=True) for event in events_of(call)}
+        counts = {event: len(points(call, event)) for event in events_of(call)}
         total += sum(counts.values())
-        events = ", ".join(f"{event} {count:,}" for event, count in counts.items())
+        by_count: dict[int, list[str]] = {}
+        for event, count in counts.items():
+            by_count.setdefault(count, []).append(event)
+        events = "; ".join(f"{', '.join(names)}: {count:,}" for count, names in by_count.items())
         print(f"| {call.name} | {events} | {sum(counts.values()):,} |", flush=True)
-    print(f"| all calls | | {total:,} |\n")
+    print(f"| all | {sum(len(events_of(call)) for call in CALLS)} pairs of a call and an event | {total:,} |\n")
     print("| cuts | points |\n|---|---|")
-    print(f"| at every byte, of four kinds | {single_cuts():,} |")
-    print(f"| again at every byte of the resume | {pairs_of_cuts():,} |")
+    print(f"| one, of four kinds | {single_cuts():,} |")
+    print(f"| one in each frame, and another in the resume | {pairs_of_cuts():,} |")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from .trial import Call, Point, try_all, try_point
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES") or "5")
 
 
-@pytest.mark.promise(3, 23, 31, 40, 41, 50)
+@pytest.mark.promise(3, 23, 31, 36, 40, 41, 42, 50)
 @pytest.mark.parametrize(("call", "event"), PAIRS, ids=[f"{call.name}: {event}" for call, event in PAIRS])
 def test_cancelled_at_every_step(call: type[Call], event: str) -> None:
     """It returned, or it raised and changed nothing; all values come once, and nothing hangs."""
-    assert try_all(call, event, EXAMPLES)
+    try_all(call, event, EXAMPLES)
 
 
 def test_points_are_found_again() -> None:

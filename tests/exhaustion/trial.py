@@ -120,7 +120,7 @@ def _steps(call: type[Call], order: int) -> int:
 
 
 def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list[Point]:
-    """Where the call may be cancelled, and where the event may fall: all there is to try."""
+    """Where the event may fall, and where the call may be cancelled: all there is to try."""
     found: list[Point] = []
     for order in orders:
         steps = _steps(call, order)
@@ -134,17 +134,12 @@ def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list
     return found
 
 
-def try_all(call: type[Call], event: str, most: int, *, only_count: bool = False) -> int:
-    """Tries so many of the points, evenly spread, and says how many it has tried. `only_count`: as many as it would."""
-    ended: dict[tuple[int, int], int] = {}  # after how many steps the call ends by itself: then nothing is cancelled
-    count = 0
+def try_all(call: type[Call], event: str, most: int) -> None:
+    """Tries so many of the points, evenly spread; but none where the call has ended before it is cancelled."""
+    ended: dict[tuple[int, int], int] = {}
     for point in spread(points(call, event), most):
         when = point.order, point.at
         if point.cancel is None:
             ended[when] = try_point(call, point)[0]
-        elif point.cancel > ended.get(when, math.inf):
-            continue
-        elif not only_count:
+        elif point.cancel <= ended.get(when, math.inf):
             try_point(call, point)
-        count += 1
-    return count
