@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import trio
 from support import take_all
 
-from trionetchan import ConnectionLostError, Delivery, Importer, NetchanError, NoSuchChannelError
+from trionetchan import ConnectionLostError, Delivery, Exporter, Importer, NetchanError, NoSuchChannelError
 
 from .stage import Stage
 from .trial import Call, Own
+from .waits import take
 
 __all__ = ["IMPORTS"]
 
@@ -31,10 +32,12 @@ class ReceivingImport(Call):
         "end": lambda self, stage: self.send.close(),
         "hang-up by the exporter": lambda self, stage: stage.exporter.hangup("jobs"),
         "hang-up by the importer": lambda self, stage: self.hang_up(stage),
+        "exporter restarts": lambda self, stage: stage.restart(self.publish, self.not_dealt),
     }
 
     def __init__(self) -> None:
         self.send: trio.MemorySendChannel[int]
+        self.source: trio.MemoryReceiveChannel[int]
         self.kept: Any = None
 
     def put(self, stage: Stage) -> None:
@@ -52,9 +55,17 @@ class ReceivingImport(Call):
     hung_up = False
 
     async def prepare(self, stage: Stage) -> None:
-        self.send = stage.exporter.open_send_channel("jobs", int, max_buffer_size=20)
+        self.send, self.source = trio.open_memory_channel[int](20)
+        self.publish(stage.exporter, keeps=stage.event == "exporter restarts")
         for _ in range(VALUES):
             self.put(stage)
+
+    def publish(self, exporter: Exporter, *, keeps: bool = False) -> None:
+        """`keeps`: the program has a clone, for another exporter."""
+        exporter.export("jobs", self.source.clone() if keeps else self.source, int)
+
+    def not_dealt(self) -> int:
+        return self.source.statistics().current_buffer_used
 
     async def make(self, stage: Stage) -> None:
         await self.bind(stage.importer)
@@ -71,6 +82,8 @@ class ReceivingImport(Call):
             self.check_end_is_open()
         if stage.event in EXPORTER_GOES:
             await self.check_exporter_gone(stage)
+        elif stage.event == "exporter restarts" and stage.outcome == "returned":
+            await self.check_restarted(stage)
         elif stage.event == "hang-up by the exporter":
             await self.check_hung_up(stage)
         else:
@@ -84,6 +97,17 @@ class ReceivingImport(Call):
         lost = isinstance(stage.importing.error, ConnectionLostError)
         assert lost if stage.outcome == "returned" else (lost or stage.importing.error is None)
         assert stage.outcome in ("returned", "cancelled", "ConnectionLostError", "NoSuchChannelError")
+
+    async def check_restarted(self, stage: Stage) -> None:
+        """The old exporter waits for what it has dealt; the new one has the rest."""
+        stage.nursery.start_soon(take, stage, self.kept)
+        await stage.restarted.wait()
+        self.send.close()
+        await stage.exporter.drain()
+        await stage.settle()
+        # What it had dealt to an import that was withdrawn, its answer not taken before the stop, is lost with it.
+        assert stage.got == [*range(stage.lost, stage.sent)], stage.got
+        assert "jobs" not in stage.importer.statistics().channels
 
     async def look_for_no_end(self) -> None:
         with trio.move_on_after(60):
@@ -119,20 +143,21 @@ class ReceivingImport(Call):
             await self.bind(importer)
         self.send.close()
         stage.got += await take_all(self.kept)
-        assert stage.got == [*range(stage.sent)], stage.got
+        assert stage.got == [*range(stage.lost, stage.sent)], stage.got
         await stage.settle()
         await stage.exporter.drain()
         statistics = stage.exporter.statistics()
         assert statistics.dropped == 0
         if "jobs" in statistics.channels:
             channel = statistics.channels["jobs"]
-            assert (channel.acknowledged, channel.unacknowledged, channel.waiting) == (stage.sent, 0, 0)
+            assert (channel.unacknowledged, channel.waiting) == (0, 0)
+            assert channel.acknowledged == stage.sent - stage.lost, (channel, stage.lost)
 
     def check_no_trace(self, stage: Stage) -> None:
         """The exporter is as it was."""
         channel = stage.exporter.statistics().channels["jobs"]
         assert (channel.peers, channel.unacknowledged, channel.acknowledged, channel.dropped) == (0, 0, 0, 0), channel
-        assert channel.waiting == stage.sent
+        assert channel.waiting == stage.sent - stage.lost
         if not stage.importing.over.is_set():
             assert "jobs" not in stage.importer.statistics().channels
 
@@ -174,6 +199,9 @@ class CountedImport(ReceivingImport):
     """Two values at a time."""
 
     name = "open_receive_channel, counted"
+    own: ClassVar[Mapping[str, Own]] = {
+        event: own for event, own in ReceivingImport.own.items() if event != "exporter restarts"
+    }
 
     async def bind(self, importer: Importer) -> None:
         self.kept = _Counted(importer, await importer.open_receive_channel("jobs", int, count=2))
@@ -259,7 +287,8 @@ class ImportOfNoName(OpenReceiveChannel):
 
     def export(self, stage: Stage) -> None:
         self.exported = True
-        self.send = stage.exporter.open_send_channel("jobs", int, max_buffer_size=20)
+        self.send, self.source = trio.open_memory_channel[int](20)
+        self.publish(stage.exporter, keeps=stage.event == "exporter restarts")
         for _ in range(VALUES):
             self.put(stage)
 
@@ -283,14 +312,22 @@ class SendingImport(Call):
     own: ClassVar[Mapping[str, Own]] = {
         "receiver gone": lambda self, stage: self.results.close(),
         "hang-up by the exporter": lambda self, stage: stage.exporter.hangup("results"),
+        "exporter restarts": lambda self, stage: stage.restart(self.publish, lambda: 0),
     }
 
     def __init__(self) -> None:
-        self.results: trio.MemoryReceiveChannel[int]
+        self.into, self.results = trio.open_memory_channel[int](20)
+        self.first_into: trio.MemorySendChannel[int]
         self.send: Any = None
 
     async def prepare(self, stage: Stage) -> None:
-        self.results = stage.exporter.open_receive_channel("results", int, max_buffer_size=20)
+        self.publish(stage.exporter, keeps=stage.event == "exporter restarts")
+
+    def publish(self, exporter: Exporter, *, keeps: bool = False) -> None:
+        """`keeps`: the program has a clone, for another exporter."""
+        if keeps:
+            self.first_into = self.into.clone()
+        exporter.export("results", self.first_into if keeps else self.into, int)
 
     async def make(self, stage: Stage) -> None:
         await self.bind(stage.importer)
@@ -323,7 +360,7 @@ class SendingImport(Call):
             self.check_end_is_open()
         if stage.event in EXPORTER_GOES:
             await self.check_exporter_gone(stage)
-        elif stage.event in self.own:
+        elif stage.event in ("receiver gone", "hang-up by the exporter"):
             await self.check_receiver_gone(stage)
         else:
             await self.check_all_come(stage)
@@ -370,6 +407,9 @@ class SendingImport(Call):
             if not stage.importing.over.is_set():
                 assert "results" not in stage.importer.statistics().channels
             await self.bind(await stage.next_importer())
+        if stage.event == "exporter restarts":
+            await stage.restarted.wait()
+            self.first_into.close()  # the exporter that was stopped has left it open, as the channel is not finished
         await self.finish()
         await stage.settle()
         assert self.take_now() == ([0, 1, 2], True)

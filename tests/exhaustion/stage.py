@@ -13,12 +13,16 @@ from proxy import Fault, Network
 
 from trionetchan import Exporter, Importer, Limits, NetchanError, open_exporter, open_importer
 
-__all__ = ["LIMITS", "NO_RESUME", "Event", "Side", "Stage"]
+__all__ = ["LIMITS", "SPECIAL_LIMITS", "Event", "Side", "Stage"]
 
 T = TypeVar("T")
 
 LIMITS = Limits(keepalive=1, keepalive_timeout=1, resume_timeout=6, handshake_timeout=4)
-NO_RESUME = attrs.evolve(LIMITS, resume_timeout=0)
+SPECIAL_LIMITS = {
+    "lost for good": attrs.evolve(LIMITS, resume_timeout=0),
+    "exporter restarts": attrs.evolve(LIMITS, restart_timeout=20),
+}
+"""By the event."""
 
 Event = Callable[["Stage"], object]
 
@@ -79,6 +83,9 @@ class Stage:
     """The values that programs have received, in order."""
     sent: int = 0
     """How many values, 0, 1, 2, …, have been sent."""
+    restarted: trio.Event = attrs.field(factory=trio.Event)
+    lost: int = 0
+    """How many values an exporter that was stopped had taken, and nobody got."""
     _network: Network | None = None
 
     async def open(self) -> None:
@@ -114,6 +121,24 @@ class Stage:
             self.importing = Side[Importer]()
             await self.nursery.start(self.importing.run, open_importer(self.network.connect, limits=self.limits))
         return self.importer
+
+    def restart(self, publish: Callable[[Exporter], None], not_dealt: Callable[[], int]) -> None:
+        """Stops the exporter and has another one go on, which `publish` gives its channels. `not_dealt`: how many
+        values are still in those of the program; others that were not delivered are lost with the exporter."""
+        self.nursery.start_soon(self._restart, publish, not_dealt)
+
+    async def _restart(self, publish: Callable[[Exporter], None], not_dealt: Callable[[], int]) -> None:
+        before = self.exporting
+        await before.block.stop()
+        statistics = before.block.statistics()
+        waiting = sum(channel.waiting for channel in statistics.channels.values())
+        self.lost = statistics.dropped + waiting - not_dealt()
+        self.exporting = Side[Exporter]()
+        await self.nursery.start(self.exporting.run, open_exporter(limits=self.limits))
+        publish(self.exporter)
+        self.network.exporter = self.exporter
+        await before.end()
+        self.restarted.set()
 
     async def perform(self, call: Callable[[Stage], Any]) -> None:
         """The call, in a task of its own."""

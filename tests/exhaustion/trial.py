@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from proxy import Fault
 
-from .stage import EVENTS, LIMITS, NO_RESUME, Event, Stage
+from .stage import EVENTS, LIMITS, SPECIAL_LIMITS, Event, Stage
 from .turns import ORDERS, Action, Steps, run, spread
 
 __all__ = ["Call", "Own", "Point", "events_of", "points", "try_all", "try_point"]
@@ -76,7 +76,7 @@ async def trial(kind: Callable[[], Call], point: Point) -> tuple[int, str]:
     """Returns of how many steps the call was, and its outcome. Raises if anything is wrong."""
     call = kind()
     async with trio.open_nursery() as nursery:
-        stage = Stage(nursery, NO_RESUME if point.event == "lost for good" else LIMITS, event=point.event)
+        stage = Stage(nursery, SPECIAL_LIMITS.get(point.event, LIMITS), event=point.event)
         with trio.fail_after(1000):
             await stage.open()
             await call.prepare(stage)
@@ -113,10 +113,14 @@ def try_point(kind: Callable[[], Call], point: Point) -> tuple[int, str]:
         raise
 
 
-@functools.cache
+_counted: dict[tuple[str, int], int] = {}
+
+
 def _steps(call: type[Call], order: int) -> int:
     """Of how many steps of all tasks the call is, when nothing happens."""
-    return try_point(call, Point("nothing", order))[0]
+    if (call.name, order) not in _counted:
+        _counted[call.name, order] = try_point(call, Point("nothing", order))[0]
+    return _counted[call.name, order]
 
 
 def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list[Point]:
@@ -128,7 +132,7 @@ def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list
             found += [Point(event, order, 0, cancel) for cancel in range(steps + 1)]
             continue
         for at in spread(range(steps + 1), MOST):
-            behind = RESUME if event == "connected again" else BEHIND
+            behind = RESUME if event in ("connected again", "exporter restarts") else BEHIND
             around = [*range(max(0, at - BEFORE), at), at - 0.5, *range(at, at + behind)]
             found += [Point(event, order, at, cancel) for cancel in (None, *around)]
     return found
