@@ -137,7 +137,10 @@ class ReceivingImport(Call):
                 "lost for good",
                 "goodbye of the importer",
                 "importer leaves",
+                "exporter restarts",  # one that is stopping refuses imports
             )
+            if stage.event == "exporter restarts":
+                await stage.restarted.wait()
             self.check_no_trace(stage)
             importer = await stage.next_importer()
             await self.bind(importer)
@@ -193,6 +196,13 @@ class OpenReceiveChannel(ReceivingImport):
 
     async def bind(self, importer: Importer) -> None:
         self.kept = await importer.open_receive_channel("jobs", int, window=4)
+
+
+class SlowOpenReceiveChannel(OpenReceiveChannel):
+    """Whose answer is read together with what follows it."""
+
+    name = "open_receive_channel, slow line"
+    delay = 0.01
 
 
 class CountedImport(ReceivingImport):
@@ -401,7 +411,10 @@ class SendingImport(Call):
                 "lost for good",
                 "goodbye of the importer",
                 "importer leaves",
+                "exporter restarts",  # one that is stopping refuses imports
             )
+            if stage.event == "exporter restarts":
+                await stage.restarted.wait()
             assert self.take_now() == ([], False)
             assert stage.exporter.statistics().channels["results"].peers == 0
             if not stage.importing.over.is_set():
@@ -448,6 +461,13 @@ class ImportThatSends(SendingImport):
         assert self.handed.statistics().current_buffer_used == 3
 
 
+class SlowImportThatSends(ImportThatSends):
+    """Whose answer is read together with what follows it."""
+
+    name = "import_, sending, slow line"
+    delay = 0.01
+
+
 class OpenSendChannel(SendingImport):
     name = "open_send_channel"
 
@@ -459,9 +479,11 @@ class OpenSendChannel(SendingImport):
 IMPORTS: Sequence[type[Call]] = [
     ImportThatReceives,
     OpenReceiveChannel,
+    SlowOpenReceiveChannel,
     CountedImport,
     ManualImport,
     ImportOfNoName,
     ImportThatSends,
+    SlowImportThatSends,
     OpenSendChannel,
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 import trio.testing
-from proxy import Fault, Network
+from proxy import Fault, Network, Plan
 
 from trionetchan import Exporter, Importer, Limits, NetchanError, open_exporter, open_importer
 
@@ -88,11 +89,12 @@ class Stage:
     """How many values an exporter that was stopped had taken, and nobody got."""
     _network: Network | None = None
 
-    async def open(self) -> None:
-        """Opens both, and connects them."""
+    async def open(self, delay: float) -> None:
+        """Opens both, and connects them; `delay`: for how many seconds, at most, each chunk is held up on the way."""
         await self.nursery.start(self.exporting.run, open_exporter(limits=self.limits))
-        self._network = Network(self.nursery, self.exporting.block)
+        self._network = Network(self.nursery, self.exporting.block, itertools.repeat(Plan(delay=delay)))
         await self.nursery.start(self.importing.run, open_importer(self.network.connect, limits=self.limits))
+        await trio.sleep(0.1)
         await trio.testing.wait_all_tasks_blocked()
 
     @property

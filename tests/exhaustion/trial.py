@@ -35,6 +35,9 @@ class Call:
     own: ClassVar[Mapping[str, Own]] = {}
     """And events of its own, done to this object and the stage."""
 
+    delay: ClassVar[float] = 0
+    """In seconds. Chunks are held up on their way, so that what is said one after the other is read at once."""
+
     async def prepare(self, stage: Stage) -> None:
         """What comes before the call."""
 
@@ -78,7 +81,7 @@ async def trial(kind: Callable[[], Call], point: Point) -> tuple[int, str]:
     async with trio.open_nursery() as nursery:
         stage = Stage(nursery, SPECIAL_LIMITS.get(point.event, LIMITS), event=point.event)
         with trio.fail_after(1000):
-            await stage.open()
+            await stage.open(call.delay)
             await call.prepare(stage)
             if point.event == "connected again":
                 stage.network.go_down(Fault.RESET)
