@@ -21,12 +21,12 @@ BREAKS = ["nothing", "reset", "end of the stream", "stall"]
 GONE = ("lost for good", "goodbye of the importer", "importer leaves", "goodbye of the exporter")
 
 
-async def take(stage: Stage, receive: trio.abc.ReceiveChannel[int]) -> None:
-    """Takes all that comes."""
+async def take(stage: Stage, receive: trio.abc.ReceiveChannel[int], every: float = 0) -> None:
+    """Takes all that comes, with so many seconds between two values."""
     with contextlib.suppress(trio.ClosedResourceError):
         async for value in receive:
             stage.got.append(value)
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(every)
 
 
 class Waiting(Call):
@@ -68,33 +68,38 @@ class Waiting(Call):
         for _ in range(VALUES):
             self.put(stage)
         await trio.testing.wait_all_tasks_blocked()
-        stage.nursery.start_soon(take, stage, self.receive)
+        stage.nursery.start_soon(
+            take, stage, self.receive, 0 if self.drains else 0.01
+        )  # a sync is to see each by itself
         if self.idle:
             await trio.testing.wait_all_tasks_blocked()
-        self.watch_drain(stage)
+        self.watch(stage)
 
-    def watch_drain(self, stage: Stage) -> None:
-        """Notes how many values have been sent when a drain begins to look at the channel: these it has to cover."""
+    def watch(self, stage: Stage) -> None:
+        """Notes how many values have been sent when a drain begins to look at the channel, or how many peers have been
+        handed when a sync does: these it has to cover."""
         here: Any = self.here(stage)
-        waits = here._registry.bound("values")._waits
-        drain = waits.drain
+        channel = here._registry.bound("values")
+        waits = channel._waits
+        drain, sync = waits.drain, waits.sync
 
-        async def watched(*arguments: Any) -> None:
+        async def watched_drain(*arguments: Any) -> None:
             self.covered = stage.sent
             await drain(*arguments)
 
-        waits.drain = watched
+        async def watched_sync(*arguments: Any) -> None:
+            self.covered = channel.statistics().sent
+            await sync(*arguments)
+
+        waits.drain, waits.sync = watched_drain, watched_sync
 
     async def make(self, stage: Stage) -> None:
         here = self.here(stage)
-        if not self.drains:
-            await here.sync()
-            return
-        await here.drain()
+        await (here.drain() if self.drains else here.sync())
         if "values" in here.statistics().channels:
             channel = here.statistics().channels["values"]
-            assert channel.acknowledged >= self.covered, "drain has returned too early"
-            if stage.event != "value":
+            assert channel.acknowledged >= self.covered, "it has returned too early"
+            if self.drains and stage.event != "value":
                 assert (channel.unacknowledged, channel.waiting) == (0, 0)
 
     async def check(self, stage: Stage) -> None:
