@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from support import take_all
 
-from trionetchan import Delivery, NetchanError
+from trionetchan import Delivery, Exporter, NetchanError
 
 from .stage import Stage
 from .trial import Call, Own
@@ -77,8 +77,31 @@ class SendOnExporter(Sending):
 
 
 class SendOnImporter(Sending):
+    """Whose exporter may restart meanwhile, when all that it has got is delivered, or at once."""
+
     name = "send, on the importer's end"
     exporter_sends = False
+    own: ClassVar[Mapping[str, Own]] = {
+        "exporter restarts": lambda self, stage: stage.restart(self.publish, lambda: 0),
+        "exporter restarts at once": lambda self, stage: stage.restart(self.publish, lambda: 0, 0),
+    }
+
+    async def prepare(self, stage: Stage) -> None:
+        if stage.event not in self.own:
+            await super().prepare(stage)
+            return
+        self.into, self.receive = trio.open_memory_channel[int](0)
+        self.publish(stage.exporter)
+        self.send = await stage.importer.open_send_channel("values", int)
+        stage.nursery.start_soon(take, stage, self.receive, 0.01)
+
+    def publish(self, exporter: Exporter) -> None:
+        exporter.export("values", self.into.clone(), int, window=2)
+
+    async def check(self, stage: Stage) -> None:
+        if stage.event in self.own:
+            await stage.restarted.wait()
+        await super().check(stage)
 
 
 class Receiving(Using):

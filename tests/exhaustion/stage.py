@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,7 @@ LIMITS = Limits(keepalive=1, keepalive_timeout=1, resume_timeout=6, handshake_ti
 SPECIAL_LIMITS = {
     "lost for good": attrs.evolve(LIMITS, resume_timeout=0),
     "exporter restarts": attrs.evolve(LIMITS, restart_timeout=20),
+    "exporter restarts at once": attrs.evolve(LIMITS, restart_timeout=20),
 }
 """By the event."""
 
@@ -124,14 +126,16 @@ class Stage:
             await self.nursery.start(self.importing.run, open_importer(self.network.connect, limits=self.limits))
         return self.importer
 
-    def restart(self, publish: Callable[[Exporter], None], not_dealt: Callable[[], int]) -> None:
+    def restart(
+        self, publish: Callable[[Exporter], None], not_dealt: Callable[[], int], timeout: float = math.inf
+    ) -> None:
         """Stops the exporter and has another one go on, which `publish` gives its channels. `not_dealt`: how many
         values are still in those of the program; others that were not delivered are lost with the exporter."""
-        self.nursery.start_soon(self._restart, publish, not_dealt)
+        self.nursery.start_soon(self._restart, publish, not_dealt, timeout)
 
-    async def _restart(self, publish: Callable[[Exporter], None], not_dealt: Callable[[], int]) -> None:
+    async def _restart(self, publish: Callable[[Exporter], None], not_dealt: Callable[[], int], timeout: float) -> None:
         before = self.exporting
-        await before.block.stop()
+        await before.block.stop(timeout=timeout)
         statistics = before.block.statistics()
         waiting = sum(channel.waiting for channel in statistics.channels.values())
         self.lost = statistics.dropped + waiting - not_dealt()

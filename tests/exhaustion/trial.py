@@ -135,7 +135,9 @@ def points(call: type[Call], event: str, orders: Sequence[int] = ORDERS) -> list
             found += [Point(event, order, 0, cancel) for cancel in range(steps + 1)]
             continue
         for at in spread(range(steps + 1), MOST):
-            behind = RESUME if event in ("connected again", "exporter restarts") else BEHIND
+            behind = (
+                RESUME if event in ("connected again", "exporter restarts", "exporter restarts at once") else BEHIND
+            )
             around = [*range(max(0, at - BEFORE), at), at - 0.5, *range(at, at + behind)]
             found += [Point(event, order, at, cancel) for cancel in (None, *around)]
     return found

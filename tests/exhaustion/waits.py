@@ -285,10 +285,18 @@ class Stop(Call):
             self.put(stage)
             self.put_up()
         await trio.testing.wait_all_tasks_blocked()
-        stage.nursery.start_soon(take, stage, self.receive)
+        stage.nursery.start_soon(take, stage, self.receive, 0.01)
 
     async def make(self, stage: Stage) -> None:
         await stage.exporter.stop()
+        if stage.event in ("nothing", "value", "value of the importer"):
+            channel = stage.exporter.statistics().channels["values"]
+            assert channel.sent == channel.acknowledged, "it has not waited"
+
+    async def relieve(self, stage: Stage) -> None:
+        """An importer whose connection broke is waited for, though it is not let in again."""
+        assert stage.event in BREAKS, "the call hangs"
+        await trio.sleep(LIMITS.resume_timeout)
 
     async def check(self, stage: Stage) -> None:
         await trio.sleep(LIMITS.resume_timeout + 4)  # an importer that was cut off tries so long to come back
