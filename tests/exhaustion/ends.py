@@ -93,7 +93,14 @@ class SendOnImporter(Sending):
         self.into, self.receive = trio.open_memory_channel[int](0)
         self.publish(stage.exporter)
         self.send = await stage.importer.open_send_channel("values", int)
-        stage.nursery.start_soon(take, stage, self.receive, 0.01)
+        stage.nursery.start_soon(self.take_slowly, stage)
+
+    async def take_slowly(self, stage: Stage) -> None:
+        """With some turns between two values, so that one is taken at any moment of a stop."""
+        async for value in self.receive:
+            stage.got.append(value)
+            for _ in range(5 + value % 3):
+                await trio.lowlevel.checkpoint()
 
     def publish(self, exporter: Exporter) -> None:
         exporter.export("values", self.into.clone(), int, window=2)
