@@ -1,4 +1,7 @@
-"""Every public asynchronous call is cancelled at each checkpoint it has: the object stays usable, no value is lost."""
+"""Calls that need a system's sockets, cancelled at each checkpoint: the object stays usable, no value is lost.
+
+All others: `tests/exhaustion`, at more points, and while their peer does something.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ from trionetchan import (
     ConnectionLostError,
     Exporter,
     open_exporter,
-    open_importer,
     open_tcp_importer,
     open_unix_importer,
 )
@@ -62,143 +64,6 @@ async def at_every_step(trial: Callable[[int], Awaitable[bool]]) -> None:
         if not await trial(step):
             return
     raise AssertionError("no end")
-
-
-@pytest.mark.promise(40, 41)
-@at_each_checkpoint
-@pytest.mark.parametrize("form", ["import_", "open_receive_channel"])
-async def test_cancelled_import_that_receives(nursery: trio.Nursery, when: When, form: str) -> None:
-    """It withdraws: the end is its caller's, the name is free, every value comes once and in order to the next."""
-
-    async def trial(step: int) -> bool:
-        async with connected(nursery) as (exporter, importer):
-            send = exporter.open_send_channel("jobs", int, max_buffer_size=10)
-            for value in range(10):
-                send.send_nowait(value)
-            send.close()
-            into, receive = trio.open_memory_channel[int](0)
-            if form == "import_":
-                if was := await cancelled(lambda: importer.import_("jobs", into, int), step, when):
-                    await importer.import_("jobs", into, int)
-            else:
-                opened: list[trio.MemoryReceiveChannel[int]] = []
-
-                async def open_() -> None:
-                    opened.append(await importer.open_receive_channel("jobs", int))
-
-                if was := await cancelled(open_, step, when):
-                    await open_()
-                receive = opened[0]
-            assert await take_all(receive) == list(range(10)), step
-            return was
-
-    await at_every_step(trial)
-
-
-@pytest.mark.promise(40, 41)
-@at_each_checkpoint
-@pytest.mark.parametrize("form", ["import_", "open_send_channel"])
-async def test_cancelled_import_that_sends(nursery: trio.Nursery, when: When, form: str) -> None:
-    """It leaves no trace: of the one importer that the export waits for, the withdrawn import was none."""
-
-    async def trial(step: int) -> bool:
-        async with connected(nursery) as (exporter, importer):
-            results = exporter.open_receive_channel("results", int, importers=1)
-            send, out = trio.open_memory_channel[int](10)
-            if form == "import_":
-                for value in range(10):
-                    send.send_nowait(value)
-                if was := await cancelled(lambda: importer.import_("results", out, int), step, when):
-                    await importer.import_("results", out, int)
-            else:
-                opened: list[trio.MemorySendChannel[int]] = []
-
-                async def open_() -> None:
-                    opened.append(await importer.open_send_channel("results", int, max_buffer_size=10))
-
-                if was := await cancelled(open_, step, when):
-                    await open_()
-                send = opened[0]
-                for value in range(10):
-                    send.send_nowait(value)
-            send.close()
-            assert await take_all(results) == list(range(10)), step
-            return was
-
-    await at_every_step(trial)
-
-
-@pytest.mark.promise(40)
-@at_each_checkpoint
-@pytest.mark.parametrize("call", ["drain", "sync"])
-@pytest.mark.parametrize("side", ["exporter", "importer"])
-async def test_cancelled_drain_and_sync(nursery: trio.Nursery, when: When, call: str, side: str) -> None:
-    async def trial(step: int) -> bool:
-        async with connected(nursery) as (exporter, importer):
-            if side == "exporter":
-                send = exporter.open_send_channel("values", int, max_buffer_size=5)
-                receive = await importer.open_receive_channel("values", int, window=2)
-            else:
-                receive = exporter.open_receive_channel("values", int, window=2)
-                send = await importer.open_send_channel("values", int, max_buffer_size=5)
-            for value in range(5):
-                send.send_nowait(value)
-            here: Any = exporter if side == "exporter" else importer
-            got: list[int] = []
-
-            async def read() -> int:
-                await trio.testing.wait_all_tasks_blocked()
-                return await receive.receive()
-
-            async def reader() -> None:
-                got.extend([await read() for _ in range(5)])
-
-            await trio.testing.wait_all_tasks_blocked()
-            async with trio.open_nursery() as inner:
-                inner.start_soon(reader)
-                if was := await cancelled(getattr(here, call), step, when):
-                    await getattr(here, call)()
-                if call == "drain":
-                    assert here.statistics().channels["values"].acknowledged == 5
-                await here.drain()
-            assert got == list(range(5)), step
-            return was
-
-    await at_every_step(trial)
-
-
-@at_each_checkpoint
-@pytest.mark.promise(40, 42)
-async def test_cancelled_serve_stream(nursery: trio.Nursery, when: When) -> None:
-    """What its importer had not acknowledged goes to the next one; the exporter serves on."""
-
-    async def trial(step: int) -> bool:
-        async with open_exporter() as exporter:
-            send = exporter.open_send_channel("jobs", int, max_buffer_size=6)
-            for value in range(6):
-                send.send_nowait(value)
-            send.close()
-            got: list[int] = []
-            ours, theirs = trio.testing.memory_stream_pair()
-
-            async def work() -> None:
-                with contextlib.suppress(ConnectionLostError):
-                    async with open_importer(ours) as importer:
-                        receive = await importer.open_receive_channel("jobs", int, window=1)
-                        async for value in receive:
-                            got.append(value)  # noqa: PERF401  what came before the loss counts
-
-            async with trio.open_nursery() as inner:
-                inner.start_soon(work)
-                was = await cancelled(lambda: exporter.serve_stream(theirs), step, when)
-            async with connect(nursery, exporter) as importer:
-                rest = await take_all(await importer.open_receive_channel("jobs", int))
-            # A value whose acknowledgement was cut off with the stream may come twice: once to each.
-            assert got + rest == list(range(6)) or got[:-1] + rest == list(range(6)), (step, got, rest)
-            assert exporter.statistics().connections == 0
-            return was
-
-    await at_every_step(trial)
 
 
 @pytest.mark.promise(42)
@@ -275,12 +140,11 @@ async def test_cancelled_serve_itself(nursery: trio.Nursery, when: When, tmp_pat
             assert sorted(set(got)) == list(range(6)), (step, got)
             return was == [True]
 
-    for step in range(12):
-        await trial(step)
+    await at_every_step(trial)
 
 
 @at_each_checkpoint
-@pytest.mark.parametrize("form", ["stream", "tcp", "unix"])
+@pytest.mark.parametrize("form", ["tcp", "unix"])
 @pytest.mark.promise(26, 31, 40)
 async def test_cancelled_block_of_an_importer(nursery: trio.Nursery, when: When, form: str, tmp_path: Path) -> None:
     """From entry to exit: what was accepted comes in order, without a gap; an end comes only behind all of it."""
@@ -295,9 +159,7 @@ async def test_cancelled_block_of_an_importer(nursery: trio.Nursery, when: When,
 
             async def block() -> None:
                 nonlocal sent
-                if form == "stream":
-                    opening = connect(nursery, exporter)
-                elif form == "tcp":
+                if form == "tcp":
                     opening = open_tcp_importer("127.0.0.1", port)
                 else:
                     opening = open_unix_importer(tmp_path / "socket")
@@ -331,92 +193,6 @@ async def test_cancelled_block_of_an_importer(nursery: trio.Nursery, when: When,
 
         await at_every_step(trial)
         serving.cancel_scope.cancel()
-
-
-@at_each_checkpoint
-@pytest.mark.promise(31, 40)
-async def test_cancelled_block_of_an_exporter(nursery: trio.Nursery, when: When) -> None:
-    """Its importer sees an end only if it got all that was accepted; else its connection is lost.
-
-    (The cancellation closes the send end on its way out, which may be noticed before it leaves the block.)
-    """
-
-    async def trial(step: int) -> bool:
-        ours, theirs = trio.testing.memory_stream_pair()
-        accepted: list[int] = []
-        got: list[int] = []
-        outcome: list[str] = []
-
-        async def work() -> None:
-            try:
-                async with open_importer(ours) as importer:
-                    receive = await importer.open_receive_channel("jobs", int, window=2)
-                    async for value in receive:
-                        got.append(value)  # noqa: PERF401  what came before a failure counts
-                    outcome.append("end")
-            except ConnectionLostError:
-                outcome.append("lost")
-
-        async def block() -> None:
-            async with open_exporter() as exporter:
-                nursery.start_soon(exporter.serve_stream, theirs)
-                async with exporter.open_send_channel("jobs", int) as send:
-                    for value in range(5):
-                        await send.send(value)
-                        accepted.append(value)
-                await exporter.drain()
-
-        async with trio.open_nursery() as inner:
-            inner.start_soon(work)
-            was = await cancelled(block, step, when)
-            await trio.testing.wait_all_tasks_blocked()
-            await theirs.aclose()
-        assert got == list(range(len(got)))
-        assert outcome == ["lost"] or (outcome == ["end"] and got == accepted), (step, got, accepted, outcome)
-        return was
-
-    await at_every_step(trial)
-
-
-@at_each_checkpoint
-@pytest.mark.parametrize("side", ["exporter", "importer"])
-@pytest.mark.promise(40)
-async def test_cancelled_use_of_the_ends(nursery: trio.Nursery, when: When, side: str) -> None:
-    """A cancelled `send` has not sent, a cancelled `receive` has not taken: what arrives is what was sent."""
-    async with connected(nursery) as (exporter, importer):
-        if side == "exporter":
-            send = exporter.open_send_channel("values", int)
-            receive = await importer.open_receive_channel("values", int, window=2)
-        else:
-            receive = exporter.open_receive_channel("values", int, window=2)
-            send = await importer.open_send_channel("values", int)
-        sent: list[int] = []
-        got: list[int] = []
-
-        async def one_send() -> None:
-            await send.send(len(sent))
-            sent.append(len(sent))
-
-        async def one_receive() -> None:
-            got.append(await receive.receive())
-
-        async def sender() -> None:
-            async with send:
-                for number in range(60):
-                    await cancelled(one_send, number % 3, when)
-
-        async def receiver() -> None:
-            number = 0
-            with contextlib.suppress(trio.EndOfChannel):
-                while True:
-                    await cancelled(one_receive, number % 3, when)
-                    number += 1
-
-        async with trio.open_nursery() as inner:
-            inner.start_soon(sender)
-            inner.start_soon(receiver)
-        assert got == sent
-        assert sent
 
 
 @pytest.mark.promise(40)
