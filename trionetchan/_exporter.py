@@ -73,7 +73,7 @@ class Exporter(Endpoint):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}  # in the order of their coming: each run is like the last
         self._serving: set[trio.CancelScope] = set()
         self._accepting = Accepting()
         self._comparisons = Comparisons()
@@ -464,13 +464,13 @@ class Exporter(Endpoint):
         connection = Connection(stream, peer, self._limits, sessions=self._sessions)
         guest.has_greeted = lambda: connection.greeted or connection.peer is not peer
         guest.end = connection.drop
-        self._connections.add(connection)
+        self._connections[connection] = None
         try:
             await connection.run()
         except Exception:
             self._log.exception("the connection with %s ended", connection)
         finally:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
             self._after(connection, guest)
 
     def _after(self, connection: Connection, guest: Guest) -> None:
