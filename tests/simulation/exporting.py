@@ -27,6 +27,7 @@ class Exporting:
         self.hung_up: set[str] = set()
         self.over: dict[str, trio.Event] = {}
         """By the channels that are received from: nothing more comes."""
+        self.stopping = False
         self.downtime = 0.0
         self._turn = trio.Event()  # this exporter's time is over
         self._scene = scene
@@ -65,14 +66,17 @@ class Exporting:
                 if not self.finish.is_set():
                     await self._stop(exporter)
                 self.count()
+                self.stopping = not self.finish.is_set()
                 scene.record(What.LEAVES, self.who)
             scene.record(What.LEFT, self.who)
         except Exception as error:
             scene.record(What.FAILED, self.who, error=type(error).__name__, text=str(error)[:200])
         finally:
             self.exporter = None
+            self.stopping = False
 
     async def _stop(self, exporter: Exporter) -> None:
+        self.stopping = True
         self._scene.record(What.STOPS, self.who)
         if await self._scene.call("stop", exporter.stop) is CANCELLED:
             self._scene.record(What.NOT_STOPPED, self.who)
@@ -131,6 +135,7 @@ class Exporting:
                 await scene.tap(who).take()
                 value = sender * 1000 + number
                 scene.record(What.SENDS, "exporter", name, who, value)
+                scene.on_send()
                 try:
                     sent = await scene.call(who, end.send, to_value(channel, value))
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

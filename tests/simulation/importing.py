@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from trionetchan import Delivery, Importer, NetchanError, SessionLostError, open_importer
+from trionetchan import ConnectionLostError, Delivery, Importer, NetchanError, SessionLostError, open_importer
 
 from .exporting import counts
 from .history import What
@@ -30,7 +30,7 @@ class Importing:
         self.importer: Importer | None = None
         self.over = trio.Event()
         self.stays_away = False
-        """It could not connect."""
+        """It could not connect, or the exporter was about to stop."""
         self._number = number
         self._plan = plan
         self._scene = scene
@@ -149,8 +149,9 @@ class Importing:
                 buffer=plan.buffer,
             )  # fmt: skip
             try:
-                bound = await self._scene.call(end, self._ask(importer, plan, given))
+                bound = await self._scene.call(f"import {end}", self._ask(importer, plan, given))
             except NetchanError as error:
+                self.stays_away = self.stays_away or isinstance(error, ConnectionLostError)
                 self._scene.record(What.NOT_BOUND, self.who, name, end, why=type(error).__name__)
                 given.close()
                 kept.close()
@@ -244,6 +245,7 @@ class Importing:
         scene = self._scene
         while True:
             scene.record(What.SENDS, self.who, channel.name, end, value)
+            scene.on_send()
             try:
                 sent = await scene.call(end, send.send, to_value(channel, value))
             except GONE as error:

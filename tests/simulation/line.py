@@ -24,6 +24,14 @@ class Fault(enum.Enum):
     """Nothing moves any more; writers wait once the line is full."""
     SWALLOW = "swallow"
     """What is written is thrown away; nothing arrives any more."""
+    HALF = "half"
+    """The exporter gets an error, the importer hears nothing more."""
+    ONE_WAY = "one way"
+    """What is written in one direction is thrown away; the other works."""
+
+
+HEARD = (Fault.RESET, Fault.END)
+"""Who is at an end that breaks so notices."""
 
 
 class Way(enum.Enum):
@@ -74,16 +82,26 @@ class Line:
         if self._cut is not None and self._cut[0] is way:
             self._left -= count
             if self._left <= 0:
-                self.harm(self._cut[1])
+                self.harm(self._cut[1], way)
 
-    def harm(self, fault: Fault) -> None:
-        """Breaks it, now."""
-        if self.fault is not None and (fault is not Fault.RESET or self.fault in (Fault.RESET, Fault.END)):
+    def harm(self, fault: Fault, way: Way = Way.UP) -> None:
+        """Breaks it, now. `way`: the direction that is broken, if only one is."""
+        if self.fault in HEARD or (self.fault is not None and fault is not Fault.RESET):
             return
         self.fault = fault
-        for pipe in self._pipes.values():
-            if fault is Fault.RESET and self.chance.random() < 0.5:
-                pipe.lose()
+        up, down = self._pipes[Way.UP], self._pipes[Way.DOWN]
+        match fault:
+            case Fault.HALF:
+                up.writer, up.reader = Fault.SWALLOW, Fault.RESET
+                down.writer, down.reader = Fault.RESET, Fault.STALL
+            case Fault.ONE_WAY:
+                self._pipes[way].writer, self._pipes[way].reader = Fault.SWALLOW, Fault.STALL
+            case _:
+                for pipe in (up, down):
+                    pipe.writer = pipe.reader = fault
+                    if fault is Fault.RESET and self.chance.random() < 0.5:
+                        pipe.lose()
+        for pipe in (up, down):
             pipe.changed()
         self.on_break(fault)
 
@@ -92,10 +110,6 @@ class Line:
         for pipe in self._pipes.values():
             pipe.changed()
 
-    @property
-    def moves(self) -> bool:
-        return not self.paused and self.fault in (None, Fault.END)
-
 
 class _Pipe:
     """One direction of a line."""
@@ -103,6 +117,9 @@ class _Pipe:
     def __init__(self, line: Line, way: Way) -> None:
         self._line = line
         self._way = way
+        self.writer: Fault | None = None
+        """How it broke for who writes."""
+        self.reader: Fault | None = None
         self._unread = bytearray()
         self._ended = False  # the writer will say no more
         self._deaf = False  # the reader has closed
@@ -117,17 +134,17 @@ class _Pipe:
     def _check(self) -> None:
         if self._ended:
             raise trio.ClosedResourceError("the stream is closed")
-        if self._line.fault in (Fault.RESET, Fault.END) or self._deaf:
+        if self.writer in HEARD or self._deaf:
             raise trio.BrokenResourceError("the line is broken")
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         line, rest = self._line, memoryview(data)
         self._check()
         while rest:
-            if line.fault is Fault.SWALLOW:
+            if self.writer is Fault.SWALLOW:
                 return
             room = 0
-            if not line.paused and line.fault is None:
+            if not line.paused and self.writer is None:
                 room = int(min(line.quality.capacity - len(self._unread), line.left(self._way), len(rest)))
             if room > 0:
                 self._unread += rest[:room]
@@ -135,9 +152,9 @@ class _Pipe:
                 self.changed()
                 line.on_bytes()
                 line.went(self._way, room)
-                if line.fault is Fault.END:
+                if self.writer is Fault.END:
                     return  # the rest is lost, and nobody says so
-            elif line.left(self._way) <= 0 and line.fault is None:
+            elif line.left(self._way) <= 0 and self.writer is None:
                 line.went(self._way, 0)
             else:
                 await self._change.park()
@@ -146,7 +163,7 @@ class _Pipe:
     async def wait_room(self) -> None:
         line = self._line
         while not (self._ended or self._deaf) and len(self._unread) >= line.quality.capacity:
-            if line.fault in (Fault.RESET, Fault.END, Fault.SWALLOW):
+            if self.writer in (*HEARD, Fault.SWALLOW):
                 break
             await self._change.park()
         if self._ended:
@@ -157,16 +174,16 @@ class _Pipe:
         if line.quality.delay:
             await trio.sleep(line.chance.uniform(0, line.quality.delay))
         while not self._deaf:
-            if self._unread and (line.moves or line.fault is Fault.RESET):
+            if self._unread and self.reader in (None, *HEARD) and (self.reader or not line.paused):
                 size = min(max_bytes or math.inf, line.quality.slice_size, len(self._unread))
                 size = line.chance.randint(1, int(size)) if size > 1 and line.quality.slice_size < math.inf else size
                 chunk = bytes(self._unread[: int(size)])
                 del self._unread[: len(chunk)]
                 self.changed()
                 return chunk
-            if line.fault is Fault.RESET:
+            if self.reader is Fault.RESET:
                 raise trio.BrokenResourceError("the line is broken")
-            if line.fault is Fault.END or (self._ended and line.moves):
+            if self.reader is Fault.END or (self._ended and self.reader is None and not line.paused):
                 return b""
             await self._change.park()
         raise trio.ClosedResourceError("the stream is closed")

@@ -61,11 +61,11 @@ class Network:
         came, self.bytes_came = self.bytes_came, trio.Event()
         came.set()
 
-    def cut(self, number: int, fault: Fault, seconds: float) -> None:
+    def cut(self, number: int, fault: Fault, seconds: float, way: Way) -> None:
         """Breaks the line, and lets no other be made for so many seconds."""
         if number in self._lines and not self._scene.healed.is_set():
             self._go_down(number, seconds)
-            self._lines[number].harm(fault)
+            self._lines[number].harm(fault, way)
 
     def cut_later(self, number: int, way: Way, count: int, fault: Fault) -> None:
         """Breaks the line when so many more bytes have gone this way."""
@@ -104,5 +104,5 @@ class Network:
             line.quality = Quality()
             line.cut_after(Way.UP, 2**60, Fault.RESET)
             line.pause(False)
-            if line.fault in (Fault.STALL, Fault.SWALLOW):
+            if line.fault is not None:
                 line.harm(Fault.RESET)

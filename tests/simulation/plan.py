@@ -78,6 +78,7 @@ class Act(enum.Enum):
     CUT_LATER = "cut later"
     PAUSE = "pause"
     CANCEL = "cancel"  # some call that waits
+    CANCEL_IMPORT = "cancel import"
     KILL = "kill"
     LOSE = "lose"  # the network, for good
     START = "start"
@@ -115,6 +116,8 @@ class Step:
     """So many seconds after the step before."""
     on_bytes: bool = False
     """Then in the very turn of the scheduler in which somebody reads the next bytes."""
+    on_send: bool = False
+    """Or in the turn after somebody has sent the next value into a channel: who waits for it runs in that turn."""
     turns: int = 0
     """Then so many turns later."""
 
@@ -161,12 +164,12 @@ def draw(seed: int) -> Plan:
 
 _COMMON = [act for act in Act if act not in (Act.SEND, Act.RECEIVE, Act.ACK, Act.REJECT, Act.START, Act.RESTART)]
 _WITH_RESTARTS = [Act.RESTART] * 8
-_HARMLESS = (Act.PAUSE, Act.CANCEL, Act.LEAVE, Act.DRAIN, Act.SYNC, Act.EXPORTER_DRAINS, Act.EXPORTER_SYNCS, Act.COUNT,
+_HARMLESS = (Act.PAUSE, Act.CANCEL, Act.CANCEL_IMPORT, Act.LEAVE, Act.DRAIN, Act.SYNC, Act.EXPORTER_DRAINS, Act.EXPORTER_SYNCS, Act.COUNT,
              Act.WAIT, Act.HANG_UP)  # fmt: skip
 
 
 def _pace(chance: random.Random) -> float:
-    return chance.choice([0, 0, 0.001, 0.01, 0.3])
+    return chance.choice([0, 0, 0.001, 0.01, 0.3, 1.5])
 
 
 def _channel(chance: random.Random, number: int, restarts: bool) -> ChannelPlan:
@@ -203,7 +206,7 @@ def _importer(chance: random.Random, channels: tuple[ChannelPlan, ...], limits: 
 
 
 def _import(chance: random.Random, channel: ChannelPlan) -> ImportPlan:
-    manual = channel.down and chance.random() < 0.4
+    manual = channel.down and chance.random() < 0.5
     buffer = chance.choice([0, 0, 0, 2, 10])
     return ImportPlan(
         channel=channel,
@@ -222,15 +225,18 @@ def _import(chance: random.Random, channel: ChannelPlan) -> ImportPlan:
 
 
 def _step(chance: random.Random, acts: list[Act]) -> Step:
+    aim = chance.random()
     return Step(
         act=chance.choice(acts),
         whom=chance.randrange(12),
         which=chance.randrange(12),
         amount=int(10 ** chance.uniform(0, 3.3)),
         seconds=chance.choice([0, 0.001, 0.1, 0.7, 1.9, 4, 9]),
-        fault=chance.choice([Fault.RESET, Fault.RESET, Fault.END, Fault.STALL, Fault.SWALLOW]),
+        fault=chance.choice([Fault.RESET, Fault.RESET, Fault.END, Fault.STALL, Fault.SWALLOW, Fault.HALF,
+                             Fault.ONE_WAY]),
         way=chance.choice([*Way]),
-        after=chance.choice([0, 0, 0.001, 0.005, 0.02, 0.3, 1, 3]),
-        on_bytes=chance.random() < 0.4,
+        after=chance.choice([0, 0, 0.001, 0.005, 0.02, 0.3, 1, 3, 6]),
+        on_bytes=aim < 0.4,
+        on_send=aim > 0.75,
         turns=chance.choice([0, 0, 0, 1, 2, 3, 5]),
     )

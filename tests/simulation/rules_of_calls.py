@@ -30,7 +30,7 @@ def drained_early(account: Account) -> Findings:
     for at, event in enumerate(account.events):
         if event.what is What.DRAINS:
             begun[event.value] = at
-        elif event.what is What.DRAINED:
+        elif event.what is What.DRAINED and account.going.get(event.who, NEVER) > at:  # else its channels are ending
             for channel in _covered(account, event):
                 undone = [
                     value

@@ -29,6 +29,8 @@ def duplicated(account: Account) -> Findings:
         for value, receipts in channel.receipts.items():
             for first, second in zip(receipts, receipts[1:], strict=False):
                 why = _why_not_twice(account, channel, value, first, second)
+                if second.found and why:  # in a buffer, who knows since when
+                    why = _why_not_twice(account, channel, value, second, first)
                 if why and account.broken_stop > second.at:
                     yield second.at, f"{channel.name}: {value} came to {first.end}, then to {second.end}, {why}"
 
@@ -91,9 +93,11 @@ def reordered(account: Account) -> Findings:
 
 
 def _came_back(account: Account, channel: Channel, value: int, receipt: Receipt) -> bool:
-    """Whether somebody else may have had it before."""
+    """Whether somebody else may have had it before. (If a program had, it is for another rule to judge.)"""
+    if channel.receipts[value][0] is not receipt:
+        return True
     if not channel.down:
-        return channel.receipts[value][0] is not receipt  # another rule says it
+        return False
     if receipt.redelivered is not None:
         return receipt.redelivered
     if any(at < receipt.at for at, _ in channel.rejected.get(value, ())):

@@ -86,10 +86,10 @@ def _has_finished(channel: Channel, one: Import, at: int) -> bool:
 
 def _without_heir(account: Account, orphans: list[Import], bound: list[Import]) -> bool:
     """Whether there are fewer imports after the crashes than places that crashes have left."""
-    heirs = sorted(one.asked for one in bound)
+    heirs = sorted(min(one.bound, NEVER - 1) for one in bound)
     for orphan in sorted(orphans, key=account.gone):
         since = min([account.gone(orphan), *account.faults.get(orphan.who, [])])
-        later = [asked for asked in heirs if asked > since or asked > orphan.asked]
+        later = [when for when in heirs if when > since]
         if not later:
             return True
         heirs.remove(later[0])

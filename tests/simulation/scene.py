@@ -62,6 +62,8 @@ class Scene:
         """The calls that wait now, by their names."""
         self.taps: dict[str, Tap] = {}
         """Of all who send or receive, by their names."""
+        self.sends = trio.Event()
+        """The next value goes into a channel."""
         self._numbers = 0
 
     def record(self, what: What, who: str = "", channel: str = "", end: str = "", value: int = -1, **more: Any) -> None:
@@ -69,6 +71,11 @@ class Scene:
         self.history.events.append(
             Event(time=time, what=what, who=who, channel=channel, end=end, value=value, more=more)
         )
+
+    def on_send(self) -> None:
+        """Whoever waits for a value, or for this, runs in the next turn."""
+        sends, self.sends = self.sends, trio.Event()
+        sends.set()
 
     def number(self) -> int:
         """Another one each time."""

@@ -111,8 +111,12 @@ class World:
         for importing in self._importings:
             nursery.start_soon(importing.live)
         for step in self._scene.plan.steps:
-            await self._wait_for(step)
-            self._take(step)
+            if step.act in _CALLS:  # beside the others
+                self._waits += 1
+                nursery.start_soon(self._call, step)
+            else:
+                await self._wait_for(step)
+                _STEPS[step.act](self, step)
         await self._come_to_an_end()
 
     # Steps
@@ -122,19 +126,17 @@ class World:
         if step.on_bytes:
             with trio.move_on_after(1):
                 await self._network.bytes_came.wait()
+        elif step.on_send:
+            with trio.move_on_after(1):
+                await self._scene.sends.wait()
         for _ in range(step.turns):
             await trio.lowlevel.checkpoint()
-
-    def _take(self, step: Step) -> None:
-        taken = _STEPS.get(step.act)
-        if taken is not None:
-            taken(self, step)
 
     def _importing(self, step: Step) -> Importing:
         return self._importings[step.whom % len(self._importings)]
 
     def _cut(self, step: Step) -> None:
-        self._network.cut(step.whom % len(self._importings), step.fault, step.seconds)
+        self._network.cut(step.whom % len(self._importings), step.fault, step.seconds, step.way)
 
     def _cut_later(self, step: Step) -> None:
         self._network.cut_later(step.whom % len(self._importings), step.way, step.amount, step.fault)
@@ -143,12 +145,17 @@ class World:
         self._network.pause(step.whom % len(self._importings), step.seconds)
 
     def _lose(self, step: Step) -> None:
-        self._network.cut(step.whom % len(self._importings), step.fault, math.inf)
+        self._network.cut(step.whom % len(self._importings), step.fault, math.inf, step.way)
 
     def _cancel(self, step: Step) -> None:
         calls = [*self._scene.calls.values()]
         if calls:
             calls[(step.whom * 12 + step.which) % len(calls)].cancel()
+
+    def _cancel_import(self, step: Step) -> None:
+        calls = [scope for name, scope in self._scene.calls.items() if name.startswith("import")]
+        if calls:
+            calls[step.which % len(calls)].cancel()
 
     def _hang_up(self, step: Step) -> None:
         channels = self._scene.plan.channels
@@ -158,8 +165,13 @@ class World:
         channels = self._scene.plan.channels
         self._exporting.hang_up(channels[step.which % len(channels)].name)
 
-    def _drain(self, step: Step) -> None:
+    async def _call(self, step: Step) -> None:
         """Drains or syncs one channel, or all."""
+        await self._wait_for(step)
+        await self._drain(step)
+        self._waits -= 1
+
+    async def _drain(self, step: Step) -> None:
         by_exporter = step.act in (Act.EXPORTER_DRAINS, Act.EXPORTER_SYNCS)
         if by_exporter:
             who, party = self._exporting.who, self._exporting.exporter
@@ -170,7 +182,7 @@ class World:
         if party is not None and channels:
             name = [*channels, ""][step.which % (len(channels) + 1)]
             syncs = step.act in (Act.SYNC, Act.EXPORTER_SYNCS)
-            self._scene.nursery.start_soon(self._wait, who, party, name, syncs)
+            await self._wait(who, party, name, syncs)
 
     async def _wait(self, who: str, party: Exporter | Importer, name: str, syncs: bool) -> None:
         scene, number = self._scene, self._scene.number()
@@ -185,7 +197,6 @@ class World:
             scene.record(What.SYNCS, who, name, value=number, sent=sent)
         else:
             scene.record(What.DRAINS, who, name, value=number)
-        self._waits += 1
         failure = ""
         dropped = 0
         try:
@@ -194,8 +205,6 @@ class World:
         except (NetchanError, trio.ClosedResourceError) as error:
             failure = type(error).__name__
             dropped = error.count if isinstance(error, ValuesDroppedError) else 0
-        finally:
-            self._waits -= 1
         if failure:
             what = What.NOT_SYNCED if syncs else What.NOT_DRAINED
             scene.record(what, who, name, value=number, why=failure, dropped=dropped)
@@ -255,7 +264,7 @@ class World:
         self._exporting.leave()
 
     async def _wait_for_exporter(self) -> None:
-        while self._exporting.exporter is None:
+        while self._exporting.exporter is None or self._exporting.stopping:
             await trio.sleep(0.1)
 
     async def _sweep(self) -> None:
@@ -286,24 +295,23 @@ class World:
                 return
 
 
+_CALLS = (Act.DRAIN, Act.SYNC, Act.EXPORTER_DRAINS, Act.EXPORTER_SYNCS)
 _STEPS: dict[Act, Callable[[World, Step], None]] = {
     Act.CUT: World._cut,
     Act.CUT_LATER: World._cut_later,
     Act.PAUSE: World._pause,
     Act.LOSE: World._lose,
     Act.CANCEL: World._cancel,
+    Act.CANCEL_IMPORT: World._cancel_import,
     Act.KILL: lambda world, step: world._importing(step).kill(),
     Act.START: lambda world, step: world._importing(step).start(),
     Act.LEAVE: lambda world, step: world._importing(step).leave(),
     Act.CLOSE: lambda world, step: world._importing(step).close(world._scene.chance),
     Act.HANG_UP: World._hang_up,
     Act.EXPORTER_HANGS_UP: World._exporter_hangs_up,
-    Act.DRAIN: World._drain,
-    Act.SYNC: World._drain,
-    Act.EXPORTER_DRAINS: World._drain,
-    Act.EXPORTER_SYNCS: World._drain,
     Act.COUNT: World._count,
     Act.RESTART: lambda world, step: world._exporting.restart(step.seconds),
+    Act.WAIT: lambda world, step: None,
     Act.SEND: lambda world, step: world._let_send(step),
     Act.RECEIVE: lambda world, step: world._let_receive(step),
     Act.ACK: lambda world, step: world._importing(step).settle(step.amount, accept=True),
