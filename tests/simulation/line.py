@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import operator
 import random
 from collections.abc import Callable
 
@@ -221,6 +222,8 @@ class End(trio.abc.HalfCloseableStream):
             self._outward.end()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
+            raise ValueError(f"expected a maximum of at least 1 byte, got {max_bytes}")
         await trio.lowlevel.checkpoint()
         with _Alone(self._busy[1]):
             return await self._inward.receive(max_bytes)
