@@ -134,8 +134,8 @@ class Exporting:
             while number < channel.values:
                 await scene.tap(who).take()
                 value = sender * 1000 + number
+                await scene.before_send()
                 scene.record(What.SENDS, "exporter", name, who, value)
-                scene.on_send()
                 try:
                     sent = await scene.call(who, end.send, to_value(channel, value))
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

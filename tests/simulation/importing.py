@@ -244,8 +244,8 @@ class Importing:
     async def _send(self, channel: ChannelPlan, end: str, send: trio.abc.SendChannel[Any], value: int) -> bool:
         scene = self._scene
         while True:
+            await scene.before_send()
             scene.record(What.SENDS, self.who, channel.name, end, value)
-            scene.on_send()
             try:
                 sent = await scene.call(end, send.send, to_value(channel, value))
             except GONE as error:

@@ -63,7 +63,7 @@ class Scene:
         self.taps: dict[str, Tap] = {}
         """Of all who send or receive, by their names."""
         self.sends = trio.Event()
-        """The next value goes into a channel."""
+        """The next value is about to go into a channel."""
         self._numbers = 0
 
     def record(self, what: What, who: str = "", channel: str = "", end: str = "", value: int = -1, **more: Any) -> None:
@@ -72,10 +72,11 @@ class Scene:
             Event(time=time, what=what, who=who, channel=channel, end=end, value=value, more=more)
         )
 
-    def on_send(self) -> None:
-        """Whoever waits for a value, or for this, runs in the next turn."""
+    async def before_send(self) -> None:
+        """In the next turn a value is sent, and whoever waits for this runs; who waits for the value, one later."""
         sends, self.sends = self.sends, trio.Event()
         sends.set()
+        await trio.lowlevel.checkpoint()
 
     def number(self) -> int:
         """Another one each time."""
