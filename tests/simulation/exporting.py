@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from typing import Any
 
@@ -78,7 +79,9 @@ class Exporting:
     async def _stop(self, exporter: Exporter) -> None:
         self.stopping = True
         self._scene.record(What.STOPS, self.who)
-        if await self._scene.call("stop", exporter.stop) is CANCELLED:
+        patience = self._scene.chance.choice([math.inf, math.inf, 1, 0])
+        stop = functools.partial(exporter.stop, timeout=patience)
+        if await self._scene.call("stop", stop) is CANCELLED or patience < math.inf:
             self._scene.record(What.NOT_STOPPED, self.who)
         else:
             self._scene.record(What.STOPPED, self.who)

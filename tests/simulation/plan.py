@@ -12,6 +12,9 @@ from trionetchan import Limits
 
 from .line import Fault, Quality, Way
 
+LARGE = 150_000
+"""Bytes of a value that takes several frames."""
+
 __all__ = ["Act", "ChannelPlan", "ImportPlan", "ImporterPlan", "Plan", "Step", "draw"]
 
 
@@ -150,6 +153,7 @@ def draw(seed: int) -> Plan:
         restart_timeout=30 if restarts else 0,
         goodbye_timeout=chance.choice([0.2, 1]),
         max_redeliveries=chance.choice([1, 5, 1000]),
+        max_buffered_bytes=chance.choice([4 * 2**20, 4 * 2**20, 1000]),
         max_log_lines=10**6,
     )
     importers = tuple(_importer(chance, channels, limits) for _ in range(chance.choice([1, 1, 2, 2, 3, 4])))
@@ -183,7 +187,7 @@ def _channel(chance: random.Random, number: int, restarts: bool) -> ChannelPlan:
         importers=None if restarts and not down else chance.choice([1, 1, 2, None]),
         dead_letters=chance.random() < 0.5,
         pace=_pace(chance),
-        padding=chance.choice([0, 0, 0, 40, 600]),
+        padding=chance.choice([0, 0, 0, 40, 600, LARGE if chance.random() < 0.1 else 0]),
     )
 
 

@@ -29,10 +29,16 @@ def duplicated(account: Account) -> Findings:
         for value, receipts in channel.receipts.items():
             for first, second in zip(receipts, receipts[1:], strict=False):
                 why = _why_not_twice(account, channel, value, first, second)
-                if second.found and why:  # in a buffer, who knows since when
+                if why and _was_in_a_buffer(account, channel, second):
                     why = _why_not_twice(account, channel, value, second, first)
                 if why and account.broken_stop > second.at:
                     yield second.at, f"{channel.name}: {value} came to {first.end}, then to {second.end}, {why}"
+
+
+def _was_in_a_buffer(account: Account, channel: Channel, receipt: Receipt) -> bool:
+    """Whether it may have come to this end before it came to the other."""
+    one = channel.imports.get(receipt.end)
+    return receipt.found or (one is not None and one.buffer > 0 and account.gone(one) < receipt.at)
 
 
 def _why_not_twice(account: Account, channel: Channel, value: int, first: Receipt, second: Receipt) -> str:
