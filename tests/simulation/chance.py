@@ -23,7 +23,7 @@ def determined(seed: int) -> Generator[None]:
     and the clock that goes on while a machine sleeps is trio's, which is the simulation's.
     """
     turns, bits = random.Random(f"turns {seed}"), random.Random(f"bits {seed}")
-    core = trio._core._run  # type: ignore[attr-defined]
+    core = trio._core._run
     before = random.getstate()
     with contextlib.ExitStack() as stack:
         for owner, name, value in (

@@ -126,9 +126,7 @@ class Exporting:
                 self._scene.nursery.start_soon(self._bury, channel, dead)
             exporter.export(channel.name, given, type_of(channel), window=channel.window, dead_letters=letters)
         else:
-            exporter.export(
-                channel.name, given, type_of(channel), window=channel.window, importers=channel.importers
-            )
+            exporter.export(channel.name, given, type_of(channel), window=channel.window, importers=channel.importers)
 
     async def _send(self, channel: ChannelPlan, sender: int, end: trio.MemorySendChannel[Any]) -> None:
         scene, name, who = self._scene, channel.name, f"{channel.name}/sender{sender}"

@@ -93,8 +93,9 @@ class History:
     def __bytes__(self) -> bytes:
         """The same for the same history, in any process."""
         return b"".join(
-            json.dumps([event.time, event.what.value, event.who, event.channel, event.end, event.value, event.more])
-            .encode()
+            json.dumps(
+                [event.time, event.what.value, event.who, event.channel, event.end, event.value, event.more]
+            ).encode()
             + b"\n"
             for event in self.events
         )

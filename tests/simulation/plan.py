@@ -66,10 +66,10 @@ class ImportPlan:
 @attrs.frozen(kw_only=True)
 class ImporterPlan:
     imports: tuple[ImportPlan, ...]
-    limits: Limits = Limits()
+    limits: Limits = attrs.field(factory=Limits)
     starts: float = 0
     """After so many seconds; never of its own accord, if infinite."""
-    quality: Quality = Quality()
+    quality: Quality = attrs.field(factory=Quality)
     refused: bool = False
     """While the network is down its attempts to connect fail at once; else they wait."""
 
@@ -133,7 +133,7 @@ class Plan:
     channels: tuple[ChannelPlan, ...]
     importers: tuple[ImporterPlan, ...]
     steps: tuple[Step, ...]
-    limits: Limits = Limits()
+    limits: Limits = attrs.field(factory=Limits)
     restarts: bool = False
     """There may be a next exporter. Its program keeps clones of its ends."""
     stepwise: bool = False
@@ -157,13 +157,41 @@ def draw(seed: int) -> Plan:
         max_log_lines=10**6,
     )
     importers = tuple(_importer(chance, channels, limits) for _ in range(chance.choice([1, 1, 2, 2, 3, 4])))
+    if chance.random() < 0.12:
+        return _isolation(chance, Plan(seed=seed, channels=channels, importers=importers, steps=(), limits=limits))
     # A few kinds of steps, again and again, reach more than a few of each kind.
     acts = chance.sample(_COMMON if chance.random() < 0.85 else _HARMLESS, chance.choice([2, 3, 5, 9]))
     acts += [Act.RESTART] * (restarts and len(acts) // 2)
     steps = tuple(_step(chance, acts) for _ in range(chance.choice([0, 2, 4, 8, 12])))
     return Plan(
-        seed=seed, channels=channels, importers=importers, steps=steps, limits=limits, restarts=restarts,
+        seed=seed,
+        channels=channels,
+        importers=importers,
+        steps=steps,
+        limits=limits,
+        restarts=restarts,
     )
+
+
+def _isolation(chance: random.Random, plan: Plan) -> Plan:
+    """Importers that are slow lose the network, for longer than their sessions may."""
+    importers = [
+        attrs.evolve(
+            importer,
+            starts=0,
+            imports=tuple(attrs.evolve(one, pace=chance.choice([0.3, 1.5]), buffer=0) for one in importer.imports),
+        )
+        for importer in plan.importers
+    ]
+    steps = [
+        attrs.evolve(
+            _step(chance, [Act.LOSE, Act.LOSE, Act.CUT, Act.COUNT, Act.SYNC]),
+            after=chance.choice([0.01, 0.5, 2]),
+            fault=chance.choice([Fault.HALF, Fault.HALF, Fault.ONE_WAY, Fault.STALL, Fault.RESET]),
+        )
+        for _ in range(chance.choice([1, 2, 3]))
+    ]
+    return attrs.evolve(plan, importers=tuple(importers), steps=(*steps, Step(act=Act.WAIT, after=9)))
 
 
 _COMMON = [act for act in Act if act not in (Act.SEND, Act.RECEIVE, Act.ACK, Act.REJECT, Act.START, Act.RESTART)]
@@ -235,8 +263,9 @@ def _step(chance: random.Random, acts: list[Act]) -> Step:
         which=chance.randrange(12),
         amount=int(10 ** chance.uniform(0, 3.3)),
         seconds=chance.choice([0, 0.001, 0.1, 0.7, 1.9, 4, 9]),
-        fault=chance.choice([Fault.RESET, Fault.RESET, Fault.END, Fault.STALL, Fault.SWALLOW, Fault.HALF,
-                             Fault.ONE_WAY]),
+        fault=chance.choice(
+            [Fault.RESET, Fault.RESET, Fault.END, Fault.STALL, Fault.SWALLOW, Fault.HALF, Fault.ONE_WAY]
+        ),
         way=chance.choice([*Way]),
         after=chance.choice([0, 0, 0.001, 0.005, 0.02, 0.3, 1, 3, 6]),
         on_bytes=aim < 0.4,

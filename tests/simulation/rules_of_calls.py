@@ -30,7 +30,7 @@ def drained_early(account: Account) -> Findings:
     for at, event in enumerate(account.events):
         if event.what is What.DRAINS:
             begun[event.value] = at
-        elif event.what is What.DRAINED and account.going.get(event.who, NEVER) > at:  # else its channels are ending
+        elif event.what is What.DRAINED and account.going.get(event.who, NEVER) > at:  # else they are ending
             for channel in _covered(account, event):
                 undone = [
                     value
@@ -54,14 +54,15 @@ def synced_early(account: Account) -> Findings:
         elif event.what is What.SYNCED:
             sent = begun[event.value].more["sent"]
             for channel in _covered(account, event):
-                done = sum(
-                    channel.done(value, at) for value in channel.sends if _is_of(channel, value, event.who)
-                )
+                done = sum(channel.done(value, at) for value in channel.sends if _is_of(channel, value, event.who))
                 slack = channel.buffered(at) + channel.dropped(at)
                 if done + slack < sent.get(channel.name, 0):
-                    yield at, (
-                        f"{channel.name}: the sync of {event.who} is over, and of {sent[channel.name]} values that were"
-                        f" handed to peers they have {done}"
+                    yield (
+                        at,
+                        (
+                            f"{channel.name}: the sync of {event.who} is over, and of {sent[channel.name]} values that were"
+                            f" handed to peers they have {done}"
+                        ),
                     )
 
 
@@ -111,8 +112,10 @@ def miscounted(account: Account) -> Findings:
 
 def _is_last(account: Account, at: int, event: Event) -> bool:
     """Whether nothing is under way any more, and there was but one exporter."""
-    return event.who == "exporter0" and account.stops == NEVER and account.going.get(event.who, NEVER) == _leaves(
-        account, at
+    return (
+        event.who == "exporter0"
+        and account.stops == NEVER
+        and account.going.get(event.who, NEVER) == _leaves(account, at)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from .account import NEVER, Account, Channel, Receipt
 from .history import What
@@ -27,7 +28,7 @@ def duplicated(account: Account) -> Findings:
     """A value comes twice only if who had it first could not tell that it had it."""
     for channel in account.channels.values():
         for value, receipts in channel.receipts.items():
-            for first, second in zip(receipts, receipts[1:], strict=False):
+            for first, second in pairwise(receipts):
                 why = _why_not_twice(account, channel, value, first, second)
                 if why and _was_in_a_buffer(account, channel, second):
                     why = _why_not_twice(account, channel, value, second, first)
@@ -108,9 +109,7 @@ def _came_back(account: Account, channel: Channel, value: int, receipt: Receipt)
         return receipt.redelivered
     if any(at < receipt.at for at, _ in channel.rejected.get(value, ())):
         return True
-    return any(
-        account.gone(one) < receipt.at for one in channel.imports.values() if one.end != receipt.end
-    )
+    return any(account.gone(one) < receipt.at for one in channel.imports.values() if one.end != receipt.end)
 
 
 def lost(account: Account) -> Findings:
@@ -175,9 +174,7 @@ def _may_drop(account: Account, channel: Channel, at: int) -> bool:
         return any(one.manual and (account.gone(one) < at) for one in channel.imports.values()) or any(
             when < at for rejections in channel.rejected.values() for when, _ in rejections
         )
-    return any(
-        account.gone(one) < at or one.count is not None for one in channel.imports.values()
-    )
+    return any(account.gone(one) < at or one.count is not None for one in channel.imports.values())
 
 
 def window_exceeded(account: Account) -> Findings:

@@ -65,7 +65,12 @@ def false_end_of_export(account: Account) -> Findings:
         elif len(finished) < channel.importers:
             yield at, f"{channel.name}: the end came, and only {len(finished)} of {channel.importers} have finished"
         for one in bound:
-            if one not in finished and one.bound < at and account.gone(one) > at and not account.fault_before(one.who, at):
+            if (
+                one not in finished
+                and one.bound < at
+                and account.gone(one) > at
+                and not account.fault_before(one.who, at)
+            ):
                 yield at, f"{channel.name}: the end came, and {one.end} still sends"
         orphans = [one for one in bound if one.bound < at and one not in finished]
         if _without_heir(account, orphans, bound):
@@ -149,9 +154,7 @@ def failed_needlessly(account: Account) -> Findings:
     for who, at in account.failed.items():
         event = account.events[at]
         error = event.more["error"]
-        if who.startswith("exporter"):
-            yield at, f"{who}: its block raised {error}: {event.more['text']}"
-        elif error not in ("ConnectionLostError", "SessionLostError"):
+        if who.startswith("exporter") or error not in ("ConnectionLostError", "SessionLostError"):
             yield at, f"{who}: its block raised {error}: {event.more['text']}"
         elif not account.fault_before(who, at) and not _exporter_left(account, at):
             yield at, f"{who}: its block raised {error}, and its connection had no fault: {event.more['text']}"
@@ -161,9 +164,7 @@ def failed_needlessly(account: Account) -> Findings:
 
 
 def _exporter_left(account: Account, at: int) -> bool:
-    return account.stops < at or any(
-        when < at for who, when in account.going.items() if who.startswith("exporter")
-    )
+    return account.stops < at or any(when < at for who, when in account.going.items() if who.startswith("exporter"))
 
 
 def hung(account: Account) -> Findings:

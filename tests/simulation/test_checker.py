@@ -66,7 +66,8 @@ def rejected(who: str, *values: int) -> Events:
 
 def counted(who: str, channel: str, **counts: int) -> Event:
     names = ("sent", "received", "acknowledged", "unacknowledged", "waiting", "dropped", "dead_letters")
-    return one(What.COUNTED, who, channel, **{**dict.fromkeys(names, 0), **counts})
+    more: Any = {**dict.fromkeys(names, 0), **counts}
+    return one(What.COUNTED, who, channel, **more)
 
 
 CLOSED = one(What.CLOSED, "exporter", DOWN, SENDER)
@@ -79,7 +80,7 @@ START = exported()
 
 
 def lost_session(unconfirmed: list[int], unsent: list[int]) -> Event:
-    lists = {"unconfirmed": {UP: unconfirmed}, "unsent": {UP: unsent}}
+    lists: Any = {"unconfirmed": {UP: unconfirmed}, "unsent": {UP: unsent}}
     return one(What.FAILED, "a", error="SessionLostError", text="", **lists)
 
 
@@ -162,7 +163,8 @@ WRONG: list[tuple[str, Events]] = [
     ("false end of an export", [*exported(importers=None), *bound("a", UP), one(What.CLOSED, "a", UP, "a/up"),
                                 UP_ENDS]),
     ("false end of an export", [*START, *bound("a", UP), *bound("b", UP), one(What.CLOSED, "a", UP, "a/up"), UP_ENDS]),
-    ("false end of an export", [*START, *bound("a", UP), *bound("b", UP), A_IS_KILLED, one(What.CLOSED, "b", UP, "b/up"),
+    ("false end of an export", [*START, *bound("a", UP), *bound("b", UP), A_IS_KILLED,
+                                one(What.CLOSED, "b", UP, "b/up"),
                                 UP_ENDS]),
     ("false end of an export", [*START, *bound("a", UP), *sent_up("a", 0), one(What.CLOSED, "a", UP, "a/up"), UP_ENDS,
                                 one(What.FOUND, "exporter", UP, UP, 0)]),

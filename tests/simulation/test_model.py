@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -35,8 +36,8 @@ COUNTS = st.integers(1, 5)
 TURNS = st.integers(0, 3)
 
 
-def steps(act: Act, **drawn: st.SearchStrategy[object]) -> st.SearchStrategy[Step]:
-    return st.builds(Step, act=st.just(act), turns=TURNS, on_bytes=st.booleans(), **drawn)  # type: ignore[arg-type]
+def steps(act: Act, **drawn: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+    return st.builds(Step, act=st.just(act), turns=TURNS, on_bytes=st.booleans(), **drawn)
 
 
 RULES = {

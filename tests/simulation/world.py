@@ -172,6 +172,7 @@ class World:
         self._waits -= 1
 
     async def _drain(self, step: Step) -> None:
+        party: Exporter | Importer | None
         by_exporter = step.act in (Act.EXPORTER_DRAINS, Act.EXPORTER_SYNCS)
         if by_exporter:
             who, party = self._exporting.who, self._exporting.exporter
@@ -258,13 +259,13 @@ class World:
                 if not channel.down and channel.importers is None:
                     await self._wait_for_exporter()
                     self._exporting.hang_up(channel.name)
-        while self._waits:
+        while self._waits:  # noqa: ASYNC110
             await trio.sleep(0.1)
         await self._wait_for_exporter()
         self._exporting.leave()
 
     async def _wait_for_exporter(self) -> None:
-        while self._exporting.exporter is None or self._exporting.stopping:
+        while self._exporting.exporter is None or self._exporting.stopping:  # noqa: ASYNC110
             await trio.sleep(0.1)
 
     async def _sweep(self) -> None:
