@@ -78,7 +78,9 @@ def unmarked(account: Account) -> Findings:
     for channel in account.channels.values():
         for value, receipts in channel.receipts.items():
             for receipt in receipts[1:]:
-                if receipt.redelivered is False and not _delivers_late(account, receipt):
+                if receipt.redelivered is not False or _delivers_late(account, receipt):
+                    continue
+                if not _was_in_a_buffer(account, channel, receipt):
                     yield receipt.at, f"{channel.name}: {value} is not said to be redelivered, and {receipts[0]} had it"
 
 
