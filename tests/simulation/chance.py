@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import random
 import secrets
 from collections.abc import Generator
+from typing import Any
 
 import trio
 
@@ -23,15 +25,20 @@ def determined(seed: int) -> Generator[None]:
     and the clock that goes on while a machine sleeps is trio's, which is the simulation's.
     """
     turns, bits = random.Random(f"turns {seed}"), random.Random(f"bits {seed}")
-    core = trio._core._run
+    core = importlib.import_module("trio._core._run")
     before = random.getstate()
+
+    def booted_time(_clock: int) -> float:
+        return trio.current_time()
+
+    replaced: list[tuple[Any, str, Any]] = [
+        (core, "_r", turns),
+        (core, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
+        (secrets, "token_bytes", bits.randbytes),
+        (lease, "_booted_time", booted_time),
+    ]
     with contextlib.ExitStack() as stack:
-        for owner, name, value in (
-            (core, "_r", turns),
-            (core, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
-            (secrets, "token_bytes", bits.randbytes),
-            (lease, "_booted_time", lambda _clock: trio.current_time()),
-        ):
+        for owner, name, value in replaced:
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
         stack.callback(random.setstate, before)

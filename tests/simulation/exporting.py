@@ -50,9 +50,9 @@ class Exporting:
             await trio.sleep(self.downtime)
             self._number += 1
             self._turn = trio.Event()
-        for name, end in self._ends.items():
-            if isinstance(end, trio.MemoryReceiveChannel):
-                self._find(name, end)
+        for channel in self._scene.plan.channels:
+            if channel.down and channel.name in self._ends:
+                self._find(channel, self._ends[channel.name])
 
     async def _live_once(self) -> None:
         scene = self._scene
@@ -176,9 +176,9 @@ class Exporting:
         async for value in dead:
             self._scene.record(What.DEAD_LETTER, "exporter", channel.name, value=from_value(channel, value))
 
-    def _find(self, name: str, end: trio.MemoryReceiveChannel[Any]) -> None:
+    def _find(self, channel: ChannelPlan, end: trio.MemoryReceiveChannel[Any]) -> None:
         """What is left in an end of the program's own."""
-        (channel,) = (channel for channel in self._scene.plan.channels if channel.name == name)
+        name = channel.name
         try:
             while True:
                 value = from_value(channel, end.receive_nowait())
@@ -203,8 +203,9 @@ class Exporting:
             end = self._ends.pop(name)
             for given in self._given[name]:  # an exporter that is left closes no end of a stream that is not complete
                 given.close()
-            if isinstance(end, trio.MemoryReceiveChannel):
-                self._find(name, end)
+            (channel,) = (channel for channel in self._scene.plan.channels if channel.name == name)
+            if channel.down:
+                self._find(channel, end)
             else:
                 end.close()
 

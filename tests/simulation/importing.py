@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import random
 from typing import Any
 
 import trio
@@ -283,10 +282,10 @@ class Importing:
             except (NetchanError, trio.ClosedResourceError) as error:
                 self._scene.record(What.REPORTED, self.who, name, error=type(error).__name__)
 
-    def close(self, chance: random.Random) -> None:
+    def close(self) -> None:
         """Closes some receive end."""
         if self._ends:
-            end = chance.choice([*self._ends])
+            end = self._scene.chance.choice([*self._ends])
             channel, receive = self._ends[end]
             self._scene.record(What.CLOSED, self.who, channel.name, end)
             self._find(end, channel, receive)
@@ -296,12 +295,8 @@ class Importing:
         try:
             while True:
                 value = receive.receive_nowait()
-                if isinstance(value, Delivery):
-                    self._scene.record(
-                        What.FOUND, self.who, channel.name, end, from_value(channel, value.value), manual=True
-                    )
-                else:
-                    self._scene.record(What.FOUND, self.who, channel.name, end, from_value(channel, value))
+                number = from_value(channel, getattr(value, "value", value))  # of a delivery, or what there is
+                self._scene.record(What.FOUND, self.who, channel.name, end, number)
         except (trio.WouldBlock, trio.EndOfChannel, *GONE):
             receive.close()
 

@@ -57,13 +57,8 @@ def synced_early(account: Account) -> Findings:
                 done = sum(channel.done(value, at) for value in channel.sends if _is_of(channel, value, event.who))
                 slack = channel.buffered(at) + channel.dropped(at)
                 if done + slack < sent.get(channel.name, 0):
-                    yield (
-                        at,
-                        (
-                            f"{channel.name}: the sync of {event.who} is over, and of {sent[channel.name]} values that were"
-                            f" handed to peers they have {done}"
-                        ),
-                    )
+                    handed = f"of {sent[channel.name]} values that peers had been handed they have {done}"
+                    yield at, f"{channel.name}: the sync of {event.who} is over, and {handed}"
 
 
 def left_early(account: Account) -> Findings:

@@ -96,8 +96,8 @@ class World:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._exporting = Exporting(scene)
-        self._network = Network(scene, lambda: self._exporting.exporter)
+        self.exporting = Exporting(scene)
+        self._network = Network(scene, lambda: self.exporting.exporter)
         self._importings = [
             Importing(scene, self._network, number, plan) for number, plan in enumerate(scene.plan.importers)
         ]
@@ -105,8 +105,8 @@ class World:
 
     async def live(self) -> None:
         nursery = self._scene.nursery
-        nursery.start_soon(self._exporting.live)
-        while self._exporting.exporter is None:
+        nursery.start_soon(self.exporting.live)
+        while self.exporting.exporter is None:
             await trio.lowlevel.checkpoint()
         for importing in self._importings:
             nursery.start_soon(importing.live)
@@ -132,38 +132,38 @@ class World:
         for _ in range(step.turns):
             await trio.lowlevel.checkpoint()
 
-    def _importing(self, step: Step) -> Importing:
+    def importing(self, step: Step) -> Importing:
         return self._importings[step.whom % len(self._importings)]
 
-    def _cut(self, step: Step) -> None:
+    def cut(self, step: Step) -> None:
         self._network.cut(step.whom % len(self._importings), step.fault, step.seconds, step.way)
 
-    def _cut_later(self, step: Step) -> None:
+    def cut_later(self, step: Step) -> None:
         self._network.cut_later(step.whom % len(self._importings), step.way, step.amount, step.fault)
 
-    def _pause(self, step: Step) -> None:
+    def pause(self, step: Step) -> None:
         self._network.pause(step.whom % len(self._importings), step.seconds)
 
-    def _lose(self, step: Step) -> None:
+    def lose(self, step: Step) -> None:
         self._network.cut(step.whom % len(self._importings), step.fault, math.inf, step.way)
 
-    def _cancel(self, step: Step) -> None:
+    def cancel(self, step: Step) -> None:
         calls = [*self._scene.calls.values()]
         if calls:
             calls[(step.whom * 12 + step.which) % len(calls)].cancel()
 
-    def _cancel_import(self, step: Step) -> None:
+    def cancel_import(self, step: Step) -> None:
         calls = [scope for name, scope in self._scene.calls.items() if name.startswith("import")]
         if calls:
             calls[step.which % len(calls)].cancel()
 
-    def _hang_up(self, step: Step) -> None:
+    def hang_up(self, step: Step) -> None:
         channels = self._scene.plan.channels
-        self._importing(step).hang_up(channels[step.which % len(channels)].name)
+        self.importing(step).hang_up(channels[step.which % len(channels)].name)
 
-    def _exporter_hangs_up(self, step: Step) -> None:
+    def exporter_hangs_up(self, step: Step) -> None:
         channels = self._scene.plan.channels
-        self._exporting.hang_up(channels[step.which % len(channels)].name)
+        self.exporting.hang_up(channels[step.which % len(channels)].name)
 
     async def _call(self, step: Step) -> None:
         """Drains or syncs one channel, or all."""
@@ -175,9 +175,9 @@ class World:
         party: Exporter | Importer | None
         by_exporter = step.act in (Act.EXPORTER_DRAINS, Act.EXPORTER_SYNCS)
         if by_exporter:
-            who, party = self._exporting.who, self._exporting.exporter
+            who, party = self.exporting.who, self.exporting.exporter
         else:
-            importing = self._importing(step)
+            importing = self.importing(step)
             who, party = importing.who, importing.importer
         channels = [channel.name for channel in self._scene.plan.channels if channel.down is by_exporter]
         if party is not None and channels:
@@ -212,15 +212,15 @@ class World:
         else:
             scene.record(What.SYNCED if syncs else What.DRAINED, who, name, value=number)
 
-    def _count(self, step: Step) -> None:
-        self._exporting.count()
+    def count(self, step: Step) -> None:
+        self.exporting.count()
         for importing in self._importings:
             importing.count()
 
-    def _let_send(self, step: Step) -> None:
+    def let_send(self, step: Step) -> None:
         self._let(step, senders=True)
 
-    def _let_receive(self, step: Step) -> None:
+    def let_receive(self, step: Step) -> None:
         self._let(step, senders=False)
 
     def _let(self, step: Step, *, senders: bool) -> None:
@@ -258,14 +258,14 @@ class World:
             for channel in scene.plan.channels:
                 if not channel.down and channel.importers is None:
                     await self._wait_for_exporter()
-                    self._exporting.hang_up(channel.name)
+                    self.exporting.hang_up(channel.name)
         while self._waits:  # noqa: ASYNC110
             await trio.sleep(0.1)
         await self._wait_for_exporter()
-        self._exporting.leave()
+        self.exporting.leave()
 
     async def _wait_for_exporter(self) -> None:
-        while self._exporting.exporter is None or self._exporting.stopping:  # noqa: ASYNC110
+        while self.exporting.exporter is None or self.exporting.stopping:  # noqa: ASYNC110
             await trio.sleep(0.1)
 
     async def _sweep(self) -> None:
@@ -279,10 +279,10 @@ class World:
         """Importers that send nothing take the shares that are left, until the exporter's program sees the end."""
         (channel,) = (channel for channel in self._scene.plan.channels if channel.name == name)
         imports = (ImportPlan(channel=channel, values=0),)
-        while not self._exporting.over[name].is_set():
+        while not self.exporting.over[name].is_set():
             await self._run_to_its_end(ImporterPlan(imports=imports, limits=self._scene.plan.limits))
             with trio.move_on_after(1):
-                await self._exporting.over[name].wait()
+                await self.exporting.over[name].wait()
 
     async def _run_to_its_end(self, plan: ImporterPlan) -> None:
         while True:
@@ -298,23 +298,23 @@ class World:
 
 _CALLS = (Act.DRAIN, Act.SYNC, Act.EXPORTER_DRAINS, Act.EXPORTER_SYNCS)
 _STEPS: dict[Act, Callable[[World, Step], None]] = {
-    Act.CUT: World._cut,
-    Act.CUT_LATER: World._cut_later,
-    Act.PAUSE: World._pause,
-    Act.LOSE: World._lose,
-    Act.CANCEL: World._cancel,
-    Act.CANCEL_IMPORT: World._cancel_import,
-    Act.KILL: lambda world, step: world._importing(step).kill(),
-    Act.START: lambda world, step: world._importing(step).start(),
-    Act.LEAVE: lambda world, step: world._importing(step).leave(),
-    Act.CLOSE: lambda world, step: world._importing(step).close(world._scene.chance),
-    Act.HANG_UP: World._hang_up,
-    Act.EXPORTER_HANGS_UP: World._exporter_hangs_up,
-    Act.COUNT: World._count,
-    Act.RESTART: lambda world, step: world._exporting.restart(step.seconds),
+    Act.CUT: World.cut,
+    Act.CUT_LATER: World.cut_later,
+    Act.PAUSE: World.pause,
+    Act.LOSE: World.lose,
+    Act.CANCEL: World.cancel,
+    Act.CANCEL_IMPORT: World.cancel_import,
+    Act.KILL: lambda world, step: world.importing(step).kill(),
+    Act.START: lambda world, step: world.importing(step).start(),
+    Act.LEAVE: lambda world, step: world.importing(step).leave(),
+    Act.CLOSE: lambda world, step: world.importing(step).close(),
+    Act.HANG_UP: World.hang_up,
+    Act.EXPORTER_HANGS_UP: World.exporter_hangs_up,
+    Act.COUNT: World.count,
+    Act.RESTART: lambda world, step: world.exporting.restart(step.seconds),
     Act.WAIT: lambda world, step: None,
-    Act.SEND: lambda world, step: world._let_send(step),
-    Act.RECEIVE: lambda world, step: world._let_receive(step),
-    Act.ACK: lambda world, step: world._importing(step).settle(step.amount, accept=True),
-    Act.REJECT: lambda world, step: world._importing(step).settle(step.amount, accept=False),
+    Act.SEND: lambda world, step: world.let_send(step),
+    Act.RECEIVE: lambda world, step: world.let_receive(step),
+    Act.ACK: lambda world, step: world.importing(step).settle(step.amount, accept=True),
+    Act.REJECT: lambda world, step: world.importing(step).settle(step.amount, accept=False),
 }
