@@ -45,6 +45,8 @@ def _search(first: int, count: int, *, stop: bool) -> int:
             print(f"seed {seed}: {findings[0][0]}: {findings[0][1][:300]}", flush=True)
             if stop:
                 break
+        if (seed + 1 - first) % 100 == 0:
+            print(f"{seed + 1 - first} seeds, {failed} failed", file=sys.stderr, flush=True)
     print(f"{failed} seeds failed, of {count} from {first}, in {time.monotonic() - began:.0f} s; {dict(rules)}")
     return bool(failed)
 

@@ -135,7 +135,7 @@ class _Pipe:
     def _check(self) -> None:
         if self._ended:
             raise trio.ClosedResourceError("the stream is closed")
-        if self.writer in HEARD or self._deaf:
+        if self.writer in HEARD or (self._deaf and self.writer is None):
             raise trio.BrokenResourceError("the line is broken")
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
@@ -163,7 +163,7 @@ class _Pipe:
 
     async def wait_room(self) -> None:
         line = self._line
-        while not (self._ended or self._deaf) and len(self._unread) >= line.quality.capacity:
+        while not (self._ended or (self._deaf and self.writer is None)) and len(self._unread) >= line.quality.capacity:
             if self.writer in (*HEARD, Fault.SWALLOW):
                 break
             await self._change.park()

@@ -174,24 +174,40 @@ def draw(seed: int) -> Plan:
 
 
 def _isolation(chance: random.Random, plan: Plan) -> Plan:
-    """Importers that are slow lose the network, for longer than their sessions may."""
-    importers = [
-        attrs.evolve(
-            importer,
-            starts=0,
-            imports=tuple(attrs.evolve(one, pace=chance.choice([0.3, 1.5]), buffer=0) for one in importer.imports),
+    """A slow importer, or two, that have much in their hands, lose the network for longer than their sessions may."""
+    limits = attrs.evolve(plan.limits, resume_timeout=chance.choice([2, 5]), keepalive_timeout=chance.choice([0.5, 2]))
+    channels = tuple(attrs.evolve(channel, values=20, pace=0) for channel in plan.channels)
+    slow = chance.choice([1, 1, 2])
+    importers = tuple(
+        ImporterPlan(
+            imports=tuple(
+                attrs.evolve(
+                    _import(chance, channel),
+                    window=chance.choice([4, 8]) if number < slow else 2,
+                    pace=chance.choice([0.3, 0.8, 1.5]) if number < slow else 0,
+                    count=None,
+                    values=20,
+                )
+                for channel in channels
+            ),
+            limits=limits,
+            starts=0 if number < slow else chance.choice([0, 0.5, 3]),
         )
-        for importer in plan.importers
-    ]
+        for number in range(slow + 1)
+    )
+    faults = [Fault.HALF, Fault.HALF, Fault.ONE_WAY, Fault.STALL, Fault.RESET]
     steps = [
         attrs.evolve(
-            _step(chance, [Act.LOSE, Act.LOSE, Act.CUT, Act.COUNT, Act.SYNC]),
+            _step(chance, [Act.LOSE, Act.LOSE, Act.LOSE, Act.CUT, Act.SYNC]),
+            whom=chance.randrange(slow),
             after=chance.choice([0.01, 0.5, 2]),
-            fault=chance.choice([Fault.HALF, Fault.HALF, Fault.ONE_WAY, Fault.STALL, Fault.RESET]),
+            fault=chance.choice(faults),
         )
-        for _ in range(chance.choice([1, 2, 3]))
+        for _ in range(chance.choice([1, 2]))
     ]
-    return attrs.evolve(plan, importers=tuple(importers), steps=(*steps, Step(act=Act.WAIT, after=9)))
+    return attrs.evolve(
+        plan, channels=channels, importers=importers, steps=(*steps, Step(act=Act.WAIT, after=9)), limits=limits
+    )
 
 
 _COMMON = [act for act in Act if act not in (Act.SEND, Act.RECEIVE, Act.ACK, Act.REJECT, Act.START, Act.RESTART)]

@@ -66,6 +66,8 @@ async def test_half_and_one_way(autojump_clock: trio.testing.MockClock) -> None:
     await line.importer_end.send_all(b"into nothing")
     with pytest.raises(trio.BrokenResourceError):
         await line.exporter_end.receive_some()
+    await line.exporter_end.aclose()
+    await line.importer_end.send_all(b"into nothing, still")
     line = a_line()
     line.harm(Fault.ONE_WAY, Way.UP)
     await line.importer_end.send_all(b"into nothing")
