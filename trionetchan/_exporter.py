@@ -90,7 +90,7 @@ class Exporter(Endpoint):
 
     def __init__(self, authenticate: Authenticate | None, authorize: Authorize | None, limits: Limits) -> None:
         super().__init__(limits)
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}  # in the order of their coming: each run is like the last
         self._serving: set[trio.CancelScope] = set()
         self._accepting = Accepting()
         self._comparisons = Comparisons()
@@ -505,13 +505,13 @@ class Exporter(Endpoint):
         )
         guest.has_greeted = lambda: connection.greeted or connection.peer is not peer
         guest.end = connection.drop
-        self._connections.add(connection)
+        self._connections[connection] = None
         try:
             await connection.run()
         except Exception:
             self._log.exception("the connection with %s ended", connection)
         finally:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
             self._after(connection, guest)
 
     def _after(self, connection: Connection, guest: Guest) -> None:
