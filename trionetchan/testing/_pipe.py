@@ -32,7 +32,7 @@ class Pipe:
     slice_size: int | None
     delay: float
     carried: int = 0
-    """How many bytes have been sent, without those that were lost."""
+    """How many bytes it has taken from its writer."""
     back: Pipe | None = None
     """The other direction: by it a writer learns that its reader has closed."""
     stalled: bool = False
@@ -82,7 +82,6 @@ class Pipe:
         self.go_on()
 
     def _forget(self) -> None:
-        self.carried -= self._unread_bytes
         self._unread_bytes = 0
         self._unread.clear()
 
