@@ -258,26 +258,30 @@ async def test_importer_sees_no_exporter_whose_block_is_left(autojump_clock: tri
 
 async def test_two_networks_of_one_exporter(autojump_clock: trio.testing.MockClock) -> None:
     """One of its importers loses its connection for good, its values go to the other."""
-    async with open_exporter(limits=Limits(resume_timeout=5)) as exporter:
-        async with open_network(exporter) as first, open_network(exporter) as second, trio.open_nursery() as nursery:
-            jobs = exporter.open_send_channel("jobs", int)
-            held: list[object] = []
+    async with (
+        open_exporter(limits=Limits(resume_timeout=5)) as exporter,
+        open_network(exporter) as first,
+        open_network(exporter) as second,
+        trio.open_nursery() as nursery,
+    ):
+        jobs = exporter.open_send_channel("jobs", int)
+        held: list[object] = []
 
-            async def hold() -> None:
-                with pytest.raises(SessionLostError):
-                    async with open_importer(first.connect) as importer:
-                        receive = await importer.open_receive_channel("jobs", int, window=2, acknowledge="manual")
-                        held.append((await receive.receive()).value)
-                        await trio.sleep_forever()
+        async def hold() -> None:
+            with pytest.raises(SessionLostError):
+                async with open_importer(first.connect) as importer:
+                    receive = await importer.open_receive_channel("jobs", int, window=2, acknowledge="manual")
+                    held.append((await receive.receive()).value)
+                    await trio.sleep_forever()
 
-            nursery.start_soon(hold)
-            await jobs.send(1)
-            await quiet()
-            first.go_down()
-            async with open_importer(second.connect) as importer:
-                receive = await importer.open_receive_channel("jobs", int)
-                assert await receive.receive() == 1
-            assert held == [1]
+        nursery.start_soon(hold)
+        await jobs.send(1)
+        await quiet()
+        first.go_down()
+        async with open_importer(second.connect) as importer:
+            receive = await importer.open_receive_channel("jobs", int)
+            assert await receive.receive() == 1
+        assert held == [1]
 
 
 # What it needs

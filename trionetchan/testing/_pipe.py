@@ -62,13 +62,13 @@ class Pipe:
 
     def stall(self) -> None:
         self.stalled = self.broken is None and not self._ended
-        self._changed()
+        self.changed()
 
     def go_on(self) -> None:
         self.stalled = False
-        self._changed()
+        self.changed()
         if self.back is not None:
-            self.back._changed()  # the news that its reader has closed comes through now
+            self.back.changed()  # the news that its reader has closed comes through now
 
     def end(self) -> None:
         self._ended = True
@@ -85,7 +85,8 @@ class Pipe:
         self._unread_bytes = 0
         self._unread.clear()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Wakes who waits."""
         self._change.unpark_all()
 
     # Its writer
@@ -103,6 +104,9 @@ class Pipe:
             else:
                 await self._change.park()
                 self._check_writer()
+        self._check_reset()
+
+    def _check_reset(self) -> None:
         if self.broken == "reset":
             raise trio.BrokenResourceError("the line was cut")
 
@@ -114,7 +118,7 @@ class Pipe:
         self._unread.append((trio.current_time() + self.delay, memoryview(data)))
         self._unread_bytes += len(data)
         self.carried += len(data)
-        self._changed()
+        self.changed()
         self._act()
 
     def _check_writer(self) -> None:
@@ -132,7 +136,7 @@ class Pipe:
     def finish(self) -> None:
         """The writer will say no more."""
         self._finished = True
-        self._changed()
+        self.changed()
 
     # Its reader
 
@@ -142,8 +146,7 @@ class Pipe:
             if not self.stalled and arrives <= trio.current_time():
                 return self._take(max_bytes)
             if not self.stalled and not self._unread:
-                if self.broken == "reset":
-                    raise trio.BrokenResourceError("the line was cut")
+                self._check_reset()
                 if self.broken == "end" or self._ended or self._finished:
                     return b""
             with trio.move_on_at(math.inf if self.stalled else arrives):
@@ -161,14 +164,14 @@ class Pipe:
             if len(data) > wanted:
                 self._unread.appendleft((arrived, data[wanted:]))
         self._unread_bytes -= len(taken)
-        self._changed()
+        self.changed()
         return bytes(taken)
 
     def deafen(self) -> None:
         """The reader has closed."""
         self._deaf = True
         self._forget()
-        self._changed()
+        self.changed()
 
     @property
     def deaf(self) -> bool:

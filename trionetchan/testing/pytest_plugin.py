@@ -45,7 +45,9 @@ async def netchan_exporter(netchan_network: Network, netchan_limits: Limits) -> 
 
 @pytest.fixture
 async def netchan_importer(
-    netchan_exporter: Exporter, netchan_network: Network, netchan_limits: Limits
+    netchan_exporter: Exporter,  # noqa: ARG001  # the network leads to it
+    netchan_network: Network,
+    netchan_limits: Limits,
 ) -> AsyncGenerator[Importer]:
     """An importer that is connected to `netchan_exporter` by `netchan_network`, and connects again when that breaks."""
     async with open_importer(netchan_network.connect, limits=netchan_limits) as importer:
