@@ -106,6 +106,7 @@ async def test_importer_survives_a_cut(how: str, autojump_clock: trio.testing.Mo
                 assert await take(receive, 50) == VALUES[start : start + 50]
                 network.cut("reset" if how == "reset" else "end")
         assert await take_all(receive) == []
+        await quiet()
         assert importer.statistics().resumed == network.attempts - 1 >= 3
         assert exporter.statistics().channels["jobs"].redelivered == 0
 
@@ -146,6 +147,7 @@ async def test_importer_survives_a_stall(autojump_clock: trio.testing.MockClock)
             assert stalled.cancelled_caught
             network.go_on()
             assert await receive.receive() == 1
+            await quiet()
             assert importer.statistics().resumed == resumed
 
 
