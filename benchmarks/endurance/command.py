@@ -16,9 +16,7 @@ __all__ = ["endure"]
 WIDTHS = (6, 7, 11, 9, 6, 6, 6, 6, 12, 10)
 
 
-def endure(
-    console: rich.console.Console, *, seconds: float, round_seconds: float, seed: int, traced: bool
-) -> int:
+def endure(console: rich.console.Console, *, seconds: float, round_seconds: float, seed: int, traced: bool) -> int:
     """Runs it, and prints what came of it; the exit status."""
 
     def show(sample: Sample, done: int) -> None:

@@ -91,4 +91,6 @@ class WorkQueue:
             while self._open:
                 await self._changed.wait()
         if self._open:
-            raise BrokenPromiseError(f"the queue is drained, and {len(self._open)} jobs were not done: {min(self._open)} …")
+            raise BrokenPromiseError(
+                f"the queue is drained, and {len(self._open)} jobs were not done: {min(self._open)} …"
+            )

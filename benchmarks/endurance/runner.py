@@ -15,7 +15,7 @@ import trio
 from trionetchan import open_tcp_importer
 
 from .jobs import WorkQueue, work
-from .samples import Sample, sample
+from .samples import FEWEST, Sample, sample
 from .scenarios import SCENARIOS, Scenario, killed_process
 from .world import HOST, LIMITS, BrokenPromiseError, World, open_world
 
@@ -81,7 +81,7 @@ async def _rounds(course: Course, world: World, queue: WorkQueue, log: FaultsInT
     began = trio.current_time()
     number = 0
     allocated: tracemalloc.Snapshot | None = None
-    while trio.current_time() < began + course.seconds or len(course.samples) < WARM_UP:
+    while trio.current_time() < began + course.seconds or len(course.samples) < FEWEST:
         await _churn(course, world, queue, trio.current_time() + course.round_seconds)
         await _settle(world)
         if log.fault is not None:

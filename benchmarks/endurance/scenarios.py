@@ -335,7 +335,9 @@ async def lost_session(world: World) -> None:
             await trio.sleep(0.5)
             world.exporter.hangup(name)
         if got != [*range(len(got))] or len(got) < accepted - len(told):
-            raise BrokenPromiseError(f"{len(got)} values came of {accepted} ones, and {len(told)} are told to be in doubt")
+            raise BrokenPromiseError(
+                f"{len(got)} values came of {accepted} ones, and {len(told)} are told to be in doubt"
+            )
     world.tally["lost sessions"] += 1
 
 
