@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 import attrs
 import pytest
 import trio
+
 from benchmarks.endurance.runner import Course, run
 from benchmarks.endurance.samples import BLOCKS_SLACK, FEWEST, MIB, Sample, growth
 from benchmarks.endurance.scenarios import counted, hung_up, stream_up
 from benchmarks.endurance.world import BrokenPromiseError, World
-
 from trionetchan._network.connection import Connection
 
 FLAT = Sample(

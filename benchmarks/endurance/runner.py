@@ -37,7 +37,7 @@ class Course:
     scenarios: Mapping[Scenario, int] = attrs.field(factory=lambda: SCENARIOS)
     processes: bool = True
     """Whether there are workers that are processes."""
-    on_sample: Callable[[Sample, int], None] = lambda _sample, _done: None  # noqa: E731
+    on_sample: Callable[[Sample, int], None] = lambda _sample, _done: None
     samples: list[Sample] = attrs.field(factory=list[Sample])
     tally: Counter[str] = attrs.field(factory=Counter[str])
     grown_lines: list[str] = attrs.field(factory=list[str])

@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import trio
@@ -73,7 +74,7 @@ def sample(seconds: float, exporter: Exporter) -> Sample:
 def _own_objects() -> Counter[str]:
     found = Counter[str]()
     for each in gc.get_objects():
-        kind = type(each)
+        kind: type[Any] = type(each)
         module = getattr(kind, "__module__", None)
         if isinstance(module, str) and module.partition(".")[0] == OWN and not issubclass(kind, type):
             found[f"{module}.{kind.__qualname__}"] += 1

@@ -73,6 +73,11 @@ async def cutting(world: World, route: Route) -> AsyncGenerator[None]:
         nursery.cancel_scope.cancel()
 
 
+def fail() -> None:
+    """What happens to programs."""
+    raise KeyError("the program fails")
+
+
 # Values
 
 
@@ -152,7 +157,7 @@ async def worker(world: World) -> None:
                     with trio.move_on_after(world.chance.uniform(0, 0.5)):
                         await work(importer, world.chance, rejects=True)
                     if ending == 1:
-                        raise KeyError("the worker fails")
+                        fail()
         except* (KeyError, ConnectionLostError, trio.BrokenResourceError):
             world.tally["workers that failed"] += 1
     world.tally["workers"] += 1
@@ -179,10 +184,13 @@ async def killed_process(world: World) -> None:
 
 async def hung_up(world: World) -> None:
     """Either side hangs up in the middle of it, and the name is used again at once."""
-    async with world.name() as name, world.route() as route:
-        async with open_importer(route.connect, limits=LIMITS) as importer:
-            for _ in range(world.chance.randrange(1, 5)):
-                await _hang_up_once(world, importer, name)
+    async with (
+        world.name() as name,
+        world.route() as route,
+        open_importer(route.connect, limits=LIMITS) as importer,
+    ):
+        for _ in range(world.chance.randrange(1, 5)):
+            await _hang_up_once(world, importer, name)
     world.tally["hang-ups"] += 1
 
 

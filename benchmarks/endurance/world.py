@@ -131,9 +131,11 @@ async def open_world(nursery: trio.Nursery, seed: int) -> AsyncGenerator[World]:
     authority.issue_cert(HOST).configure_cert(server)  # pyright: ignore[reportUnknownMemberType]
     authority.configure_trust(client)  # pyright: ignore[reportUnknownMemberType]
     async with open_exporter(limits=LIMITS) as exporter:
-        ports: list[int] = []
-        for context in (None, server):
-            serve = functools.partial(exporter.serve_tcp, 0, ssl_context=context)
-            listeners: list[BoundListener] = await nursery.start(serve)
-            ports.append(listeners[0].port)
-        yield World(exporter, *ports, client, random.Random(seed))
+
+        async def serve(context: ssl.SSLContext | None) -> int:
+            listeners: list[BoundListener] = await nursery.start(
+                functools.partial(exporter.serve_tcp, 0, ssl_context=context)
+            )
+            return listeners[0].port
+
+        yield World(exporter, await serve(None), await serve(server), client, random.Random(seed))
