@@ -122,9 +122,12 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(program: str, *arguments: object) -> AsyncGenerator[Peer]:
-    """Runs `peers/<program>.py` in a process of its own; it is killed, if it still runs, at the end of the block."""
-    command = [sys.executable, str(PEERS / f"{program}.py"), *map(str, arguments)]
+async def peer(program: str, *arguments: object, within: Sequence[str] = ()) -> AsyncGenerator[Peer]:
+    """Runs `peers/<program>.py` in a process of its own; it is killed, if it still runs, at the end of the block.
+
+    `within`: the beginning of the command, which runs the rest of it somewhere.
+    """
+    command = [*within, sys.executable, str(PEERS / f"{program}.py"), *map(str, arguments)]
     with child_environment() as env:
         process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         try:

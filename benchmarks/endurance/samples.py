@@ -10,7 +10,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import attrs
 import trio
@@ -24,7 +24,7 @@ __all__ = ["COLUMNS", "FEWEST", "Sample", "growth", "row", "sample"]
 MIB = 2**20
 OWN = "trionetchan"
 FEWEST = 4  # samples from which anything can be said
-MEMORY_SLACK = 2 * MIB  # bytes by which the resident memory may differ between the first and the last ones
+MEMORY_SLACK = 4 * MIB  # bytes by which the resident memory may differ between the first and the last ones
 BLOCKS_SLACK = 0.01  # of the blocks that were allocated
 FEW_BLOCKS = 2000
 
@@ -74,7 +74,7 @@ def sample(seconds: float, exporter: Exporter) -> Sample:
 def _own_objects() -> Counter[str]:
     found = Counter[str]()
     for each in gc.get_objects():
-        kind: type[Any] = type(each)
+        kind = cast("type[object]", type(each))
         module = getattr(kind, "__module__", None)
         if isinstance(module, str) and module.partition(".")[0] == OWN and not issubclass(kind, type):
             found[f"{module}.{kind.__qualname__}"] += 1
