@@ -22,7 +22,7 @@ from .world import HOST, LIMITS, BrokenPromiseError, World, open_world
 __all__ = ["Course", "run"]
 
 AT_ONCE = 6  # scenarios
-HUNG = 120.0  # seconds after which a scenario counts as hung
+HUNG = 300.0  # seconds after which a scenario counts as hung
 WARM_UP = 2  # rounds that are not looked at: caches fill
 SETTLING = 20.0  # seconds in which sessions of those that are lost must have ended
 

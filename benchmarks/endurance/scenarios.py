@@ -23,6 +23,7 @@ from trionetchan import (
     WrongDirectionError,
     open_exporter,
     open_importer,
+    open_websocket_importer,
 )
 from trionetchan.testing import open_memory_importer, open_network
 
@@ -126,7 +127,7 @@ async def counted(world: World) -> None:
 async def large(world: World) -> None:
     """Large values, in both directions, over a connection that is cut."""
     value = world.chance.randbytes(world.chance.randrange(300_000))
-    async with world.name() as name, world.route() as route, trio.open_nursery() as nursery:
+    async with world.name() as name, world.route(slices=False) as route, trio.open_nursery() as nursery:
         send = world.exporter.open_send_channel(name, bytes)
 
         async def put_large() -> None:
@@ -140,6 +141,20 @@ async def large(world: World) -> None:
             async with cutting(world, route):
                 expect("large values", [came == value async for came in receive], [True] * 4)
     world.tally["values"] += 4
+
+
+async def websocket(world: World) -> None:
+    """The same over WebSocket, both ways."""
+    if not world.websocket_port:
+        return
+    async with world.name() as down, world.name() as up, trio.open_nursery() as nursery:
+        nursery.start_soon(put, world.exporter.open_send_channel(down, int), range(300))
+        nursery.start_soon(check_numbers, world.exporter.open_receive_channel(up, int), 300)
+        async with open_websocket_importer(f"ws://{HOST}:{world.websocket_port}/", limits=LIMITS) as importer:
+            nursery.start_soon(put, await importer.open_send_channel(up, int), range(300))
+            await check_numbers(await importer.open_receive_channel(down, int), 300)
+            await importer.drain(up)
+    world.tally["values"] += 600
 
 
 # Workers
@@ -317,7 +332,7 @@ def _hello_of_nobody(world: World) -> bytes:
 
 async def lost_session(world: World) -> None:
     """The network stays away for too long: what was not delivered is told, and all of it."""
-    async with world.name() as name, world.route(world.exporter) as route:
+    async with world.name() as name, world.route(in_memory=True) as route:
         network = cast("Any", route).network
         receive = world.exporter.open_receive_channel(name, int, importers=None)
         got: list[int] = []
@@ -399,6 +414,7 @@ SCENARIOS: dict[Scenario, int] = {
     stream_up: 4,
     counted: 3,
     large: 1,
+    websocket: 1,
     worker: 4,
     hung_up: 3,
     cancelled_import: 3,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import os
 import random
 import socket
 import ssl
+import tempfile
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import attrs
 import trio
@@ -23,7 +27,7 @@ __all__ = [
     "BrokenPromiseError",
     "MemoryRoute",
     "Route",
-    "TcpRoute",
+    "SocketRoute",
     "World",
     "limits_of",
     "open_world",
@@ -43,17 +47,18 @@ def limits_of(resume_timeout: float) -> Limits:
     return attrs.evolve(LIMITS, resume_timeout=resume_timeout)
 
 
-class TcpRoute:
-    """Connects over TCP, with TLS if there is a context; what it has connected can be cut."""
+class SocketRoute:
+    """Connects over a socket, with TLS if there is a context; what it has connected can be cut."""
 
-    def __init__(self, port: int, context: ssl.SSLContext | None) -> None:
-        self._port = port
+    def __init__(
+        self, open_stream: Callable[[], Awaitable[trio.SocketStream]], context: ssl.SSLContext | None = None
+    ) -> None:
+        self._open_stream = open_stream
         self._context = context
         self._last: trio.SocketStream | None = None
 
     async def connect(self) -> trio.abc.Stream:
-        stream = await trio.open_tcp_stream(HOST, self._port)
-        self._last = stream
+        self._last = stream = await self._open_stream()
         return stream if self._context is None else trio.SSLStream(stream, self._context, server_hostname=HOST)
 
     def cut(self) -> None:
@@ -82,7 +87,7 @@ class MemoryRoute:
                 self.network.cut("reset")
 
 
-Route = TcpRoute | MemoryRoute
+Route = SocketRoute | MemoryRoute
 
 
 @attrs.define
@@ -92,6 +97,9 @@ class World:
     exporter: Exporter
     port: int
     tls_port: int
+    unix_path: str
+    websocket_port: int
+    """Or 0, where that extra is not installed."""
     tls_context: ssl.SSLContext
     chance: random.Random
     tally: Counter[str] = attrs.field(factory=Counter[str])
@@ -109,33 +117,39 @@ class World:
             self._names.append(name)
 
     @asynccontextmanager
-    async def route(self, exporter: Exporter | None = None) -> AsyncGenerator[Route]:
-        """A way to the exporter, or in memory to another one."""
-        kind = 3 if exporter is not None else self.chance.randrange(4)
-        if kind == 0:
-            yield TcpRoute(self.tls_port, self.tls_context)
-        elif kind == 1:
-            yield TcpRoute(self.port, None)
+    async def route(self, *, in_memory: bool = False, slices: bool = True) -> AsyncGenerator[Route]:
+        """A way to the exporter. `slices`: it may carry a few bytes at a time, which takes long for large values."""
+        kind = "memory" if in_memory else self.chance.choice(["TCP", "TLS", "unix", "memory", "memory"])
+        if kind == "TCP":
+            yield SocketRoute(functools.partial(trio.open_tcp_stream, HOST, self.port))
+        elif kind == "TLS":
+            yield SocketRoute(functools.partial(trio.open_tcp_stream, HOST, self.tls_port), self.tls_context)
+        elif kind == "unix":
+            yield SocketRoute(functools.partial(trio.open_unix_socket, self.unix_path))
         else:
-            slice_size = self.chance.choice([None, None, 5, 500])
-            capacity = self.chance.choice([500, 2**16])
-            async with open_network(exporter or self.exporter, slice_size=slice_size, capacity=capacity) as network:
+            slice_size = self.chance.choice([None, None, 500, 5] if slices else [None, 2000])
+            capacity = self.chance.choice([500 if slices else 5000, 2**16])
+            async with open_network(self.exporter, slice_size=slice_size, capacity=capacity) as network:
                 yield MemoryRoute(network, self.chance)
 
 
 @asynccontextmanager
 async def open_world(nursery: trio.Nursery, seed: int) -> AsyncGenerator[World]:
-    """Serves an exporter over TCP and TLS until the block is left."""
+    """Serves an exporter over sockets of all kinds until the block is left."""
     authority = trustme.CA()
     server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert(HOST).configure_cert(server)  # pyright: ignore[reportUnknownMemberType]
     authority.configure_trust(client)  # pyright: ignore[reportUnknownMemberType]
-    async with open_exporter(limits=LIMITS) as exporter:
+    with tempfile.TemporaryDirectory() as directory:
+        async with open_exporter(limits=LIMITS) as exporter:
 
-        async def serve(context: ssl.SSLContext | None) -> int:
-            listeners: list[BoundListener] = await nursery.start(
-                functools.partial(exporter.serve_tcp, 0, ssl_context=context)
-            )
-            return listeners[0].port
+            async def serve(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+                listeners: list[BoundListener] = await nursery.start(functools.partial(method, *arguments, **options))
+                return listeners[0].address
 
-        yield World(exporter, await serve(None), await serve(server), client, random.Random(seed))
+            _, port = await serve(exporter.serve_tcp, 0)
+            _, tls_port = await serve(exporter.serve_tcp, 0, ssl_context=server)
+            path = await serve(exporter.serve_unix, os.path.join(directory, "exporter"))
+            has_websocket = importlib.util.find_spec("wsproto") is not None
+            _, websocket_port = await serve(exporter.serve_websocket, 0) if has_websocket else ("", 0)
+            yield World(exporter, port, tls_port, path, websocket_port, client, random.Random(seed))
