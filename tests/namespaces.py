@@ -31,9 +31,17 @@ class Machine:
     @property
     def within(self) -> list[str]:
         """The beginning of a command that runs its rest on this machine."""
-        spaces = f"/proc/{self.holder}/ns"
-        user = [] if os.getuid() == 0 else [f"--user={spaces}/user", "--preserve-credentials"]
-        return ["nsenter", *user, f"--net={spaces}/net", "--"]
+        return ["nsenter", *self._user, f"--net=/proc/{self.holder}/ns/net", "--"]
+
+    @property
+    def beside(self) -> list[str]:
+        """The same for one that makes another machine, to which a cable can be laid: who is not root has one user
+        namespace, in which it is, for both."""
+        return ["nsenter", *self._user, "--"] if self._user else []
+
+    @property
+    def _user(self) -> list[str]:
+        return [] if os.getuid() == 0 else [f"--user=/proc/{self.holder}/ns/user", "--preserve-credentials"]
 
     async def ip(self, *arguments: str) -> None:
         """Runs `ip` on this machine."""
@@ -41,10 +49,11 @@ class Machine:
 
 
 @asynccontextmanager
-async def open_machine() -> AsyncGenerator[Machine]:
-    """A machine without any cable."""
-    user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *user, "--net", "sh", "-c", "echo ready && exec cat"]
+async def open_machine(beside: Machine | None = None) -> AsyncGenerator[Machine]:
+    """A machine without any cable. Cables can be laid between those that were opened beside the same one."""
+    user = ["--user", "--map-root-user"] if beside is None and os.getuid() else []
+    within = beside.beside if beside is not None else []
+    command = [*within, "unshare", *user, "--net", "sh", "-c", "echo ready && exec cat"]
     with child_environment() as env:
         process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         assert process.stdin is not None
@@ -104,7 +113,7 @@ def why_not() -> str | None:
             return f"the program {program} is not here"
 
     async def attempt() -> None:
-        async with open_machine() as one, open_machine() as other:
+        async with open_machine() as one, open_machine(one) as other:
             await connect(one, other, "192.0.2")
 
     try:

@@ -64,7 +64,7 @@ def test_cable_is_pulled_and_put_back(pull: str) -> None:
     """The exporter notices by the silence, and suspends the session; later all goes on, with nothing lost or twice."""
 
     async def run() -> None:
-        async with open_machine() as one, open_machine() as other:
+        async with open_machine() as one, open_machine(one) as other:
             cable = await connect(one, other, "192.0.2")
             async with start_exporter(one, 60) as exporting:
                 port = await exporting.line()
@@ -92,7 +92,7 @@ def test_cable_is_pulled_for_good(pull: str) -> None:
     window, resume = 8, 1.5
 
     async def run() -> None:
-        async with open_machine() as one, open_machine() as other, open_machine() as third:
+        async with open_machine() as one, open_machine(one) as other, open_machine(one) as third:
             cable, good_cable = await connect(one, other, "192.0.2"), await connect(one, third, "198.51.100")
             async with start_exporter(one, resume) as exporting:
                 port = await exporting.line()
