@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 import pytest
+import rich.console
 import trio
 
+from benchmarks.endurance import command
 from benchmarks.endurance.runner import Course, run
 from benchmarks.endurance.samples import BLOCKS_SLACK, FEWEST, MIB, Sample, growth
 from benchmarks.endurance.scenarios import counted, hung_up, stream_up
@@ -91,3 +93,31 @@ def test_lost_value_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         trio.run(run, course(stream_up, wrong))
     assert caught.group_contains(BrokenPromiseError, match="a value was lost")
+
+
+@pytest.mark.parametrize(
+    ("samples", "fails", "status", "verdict"),
+    [
+        ([FLAT] * FEWEST, False, 0, "nothing was lost, nothing grows"),
+        ([GROWING["tasks"](number) for number in range(12)], False, 1, "something grows"),
+        ([FLAT] * FEWEST, True, 1, "a promise was broken"),
+    ],
+)
+def test_command_tells_the_verdict(
+    monkeypatch: pytest.MonkeyPatch, samples: list[Sample], fails: bool, status: int, verdict: str
+) -> None:
+    async def run_as_planned(course: Course) -> None:
+        for sample in samples:
+            course.samples.append(sample)
+            course.on_sample(sample, 7)
+        await trio.lowlevel.checkpoint()
+        if fails:
+            raise BrokenPromiseError("a value was lost")
+
+    monkeypatch.setattr(command, "run", run_as_planned)
+    console = rich.console.Console(record=True, width=160)
+    assert command.endure(console, seconds=1, round_seconds=1, seed=0, traced=False) == status
+    printed = console.export_text()
+    assert printed.splitlines()[-1] == f"verdict: {verdict}"
+    assert ("a value was lost" in printed) == fails
+    assert sum(line.split()[-1:] == ["7"] for line in printed.splitlines()) == len(samples)
