@@ -44,7 +44,9 @@ def open_network(
 
         async with open_network() as network, open_exporter() as exporter:
             network.exporter = exporter
+            exporter.open_send_channel("numbers", int)
             async with open_importer(network.connect) as importer:
+                numbers = await importer.open_receive_channel("numbers", int)
                 network.cut()  # the importer connects again, and all goes on
     """
 
