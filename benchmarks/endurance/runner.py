@@ -87,12 +87,12 @@ async def _rounds(course: Course, world: World, queue: WorkQueue, log: FaultsInT
         if log.fault is not None:
             raise BrokenPromiseError(logging.Formatter().format(log.fault))
         number += 1
+        if number == WARM_UP and tracemalloc.is_tracing():  # before the samples: it takes memory itself
+            allocated = tracemalloc.take_snapshot()
         if number <= WARM_UP:
             continue
         course.samples.append(sample(trio.current_time() - began, world.exporter))
         course.on_sample(course.samples[-1], sum(course.tally.values()))
-        if tracemalloc.is_tracing() and allocated is None:
-            allocated = tracemalloc.take_snapshot()
     if allocated is not None:
         differences = tracemalloc.take_snapshot().compare_to(allocated, "lineno")
         course.grown_lines = [str(difference) for difference in differences[:15]]

@@ -21,7 +21,7 @@ from trionetchan.testing import Network, open_memory_importer, open_network, ope
 
 quiet = trio.testing.wait_all_tasks_blocked
 LIMITS = Limits(max_useless_frames=10**6, max_refusals=10**6)  # what honest peers do for long is done at once here
-FIRST, ALL = 8, 24  # times
+FIRST, ALL = 4, 10  # times
 
 Way = Callable[[Exporter, Importer, Network], Awaitable[None]]
 
