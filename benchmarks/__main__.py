@@ -143,6 +143,36 @@ def hostile(
     return 0 if report_attacks(wide_output, outcomes, skipped) and not skipped else 1
 
 
+@app.command
+def endurance(
+    *,
+    seconds: float = 3600,
+    round_: Annotated[float | None, cyclopts.Parameter(name="--round")] = None,
+    seed: int = 0,
+    traced: bool = False,
+) -> int:
+    """Let everything come and go for long: nothing may get lost, and nothing may grow. Exit status 1 if it does.
+
+    Importers come, leave, are cancelled, fail and are killed; connections are cut, stall and are resumed; channels are
+    exported, hung up, refused and bound again; exporters restart; strangers send garbage. Beside that a work queue
+    checks that each job is done. In rounds: between two, when all of that has ended, what is still there is counted.
+
+    Parameters
+    ----------
+    seconds
+        How long it lasts. Half a minute shows that nothing grows with each connection; an hour, what grows slowly.
+    round_
+        How many seconds a round lasts; by default a sixtieth of the whole, 2 at least.
+    seed
+        Decides what comes and goes. How the tasks meet it does not decide: sockets and processes are real.
+    traced
+        Also trace where memory is allocated, which is slower, and print the lines that have allocated most since.
+    """
+    from .endurance.command import endure
+
+    return endure(output, seconds=seconds, round_seconds=round_ or max(2, seconds / 60), seed=seed, traced=traced)
+
+
 def _plan(names: tuple[str, ...], peers: tuple[str, ...], *, sweeps: bool, pairs: int, quick: bool) -> Plan:
     for peer in peers:
         if peer not in PEERS:

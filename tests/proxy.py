@@ -1,7 +1,8 @@
 """Connections that break when a test wants them to: a TCP proxy, and streams in memory for trio's autojump clock.
 
 Both carry bytes between an importer and an exporter, and both do to a connection what its `Plan` says: cut it, after a
-number of bytes or when told to, slice what it carries, delay it. A seed decides where the plan leaves a choice.
+number of bytes or when told to, slice what it carries, delay it, limit its rate. A seed decides where the plan leaves a
+choice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import operator
 import random
 import socket
 import struct
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import attrs
@@ -23,6 +24,7 @@ from trionetchan import Exporter
 __all__ = ["Fault", "Line", "Network", "Plan", "Proxy", "Way", "open_proxy"]
 
 READ_SIZE = 64 * 2**10  # bytes
+RATE_STEP = 0.02  # seconds for which one piece lasts where the rate is limited
 STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -61,6 +63,8 @@ class Plan:
     """Bytes are carried in pieces of 1 to `slice_size`; None carries them as they come."""
     delay: float = 0
     """Each piece is held for up to so many seconds."""
+    rate: float = math.inf
+    """At most so many bytes a second are carried in each direction. (A `Line` takes no notice of it.)"""
 
     def carries(self, way: Way) -> float:
         """After how many bytes of this direction the connection breaks."""
@@ -103,10 +107,27 @@ class Proxy:
         self._chance = chance
         self._open: set[_Carried] = set()
 
+    # Commands to the connections there are; those to come are asked for by their plan
+
     def harm(self, fault: Fault) -> None:
-        """Breaks every connection that there is."""
+        """Breaks every connection."""
         for connection in self._open:
             connection.harm(fault)
+
+    def carry_as(self, plan: Plan) -> None:
+        """Carries on with the `slice_size`, the `delay` and the `rate` of this plan."""
+        for connection in self._open:
+            connection.carry_as(plan)
+
+    def hold(self, *ways: Way) -> None:
+        """Nothing goes on in these directions (none named: in both), and nothing is lost, until it is let go."""
+        for connection in self._open:
+            connection.hold(ways or tuple(Way))
+
+    def let_go(self) -> None:
+        """Everything goes on."""
+        for connection in self._open:
+            connection.let_go()
 
     async def carry(self, client: trio.SocketStream) -> None:
         """Carries one connection, as planned, until it has ended."""
@@ -137,11 +158,24 @@ class _Carried:
         self._chance = chance
         self._fault: Fault | None = None
         self._forwarding = trio.CancelScope()
+        self._held: tuple[Way, ...] = ()
+        self._going_on = trio.Event()
 
     def harm(self, fault: Fault) -> None:
         if self._fault is None:
             self._fault = fault
             self._forwarding.cancel()
+
+    def carry_as(self, plan: Plan) -> None:
+        self._plan = attrs.evolve(self._plan, slice_size=plan.slice_size, delay=plan.delay, rate=plan.rate)
+
+    def hold(self, ways: tuple[Way, ...]) -> None:
+        self._held = ways
+
+    def let_go(self) -> None:
+        self._held = ()
+        self._going_on.set()
+        self._going_on = trio.Event()
 
     async def run(self) -> None:
         with self._forwarding:
@@ -169,16 +203,27 @@ class _Carried:
                 if not chunk:
                     await sink.send_eof()
                     return
-                for piece in pieces(chunk, self._plan.slice_size, self._chance):
-                    if self._plan.delay:
-                        await trio.sleep(self._chance.uniform(0, self._plan.delay))
-                    await sink.send_all(piece)
+                await self._carry(way, chunk, sink)
                 left -= len(chunk)
         except STREAM_ERRORS:  # what one side does to its connection happens to the other's
             self.harm(Fault.RESET)
         else:
             assert self._plan.fault is not None
             self.harm(self._plan.fault)
+
+    async def _carry(self, way: Way, chunk: bytes | bytearray, sink: trio.SocketStream) -> None:
+        start = 0
+        while start < len(chunk):
+            while way in self._held:
+                await self._going_on.wait()
+            plan = self._plan
+            size = READ_SIZE if plan.slice_size is None else self._chance.randint(1, plan.slice_size)
+            piece = chunk[start : start + int(max(1, min(size, plan.rate * RATE_STEP)))]
+            if plan.delay:
+                await trio.sleep(self._chance.uniform(0, plan.delay))
+            await sink.send_all(piece)
+            start += len(piece)
+            await trio.sleep(len(piece) / plan.rate)
 
     async def _swallow(self, stream: trio.SocketStream) -> None:
         """Reads to the end: closing a socket while there is something to read would reset the connection."""
@@ -193,18 +238,6 @@ def reset(stream: trio.SocketStream) -> None:
     """Closes a TCP connection so that the other side gets an error, not an end."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.socket.close()
-
-
-def pieces(chunk: bytes | bytearray, size: int | None, chance: random.Random) -> Iterator[bytes | bytearray]:
-    """The chunk, cut into pieces of 1 to `size` bytes."""
-    if size is None:
-        yield chunk
-        return
-    start = 0
-    while start < len(chunk):
-        end = start + chance.randint(1, size)
-        yield chunk[start:end]
-        start = end
 
 
 # In memory

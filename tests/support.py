@@ -17,6 +17,7 @@ import trio
 import trio.testing
 
 from trionetchan import BoundListener, Exporter, Importer, Limits, open_exporter, open_importer, open_tcp_importer
+from trionetchan.testing import open_pair
 
 Medium = Literal["memory", "tcp"]
 T = TypeVar("T")
@@ -45,13 +46,13 @@ async def connected(
     nursery: trio.Nursery, medium: Medium = "memory", limits: Limits | None = None
 ) -> AsyncGenerator[tuple[Exporter, Importer]]:
     """An exporter and an importer that is connected to it. What leaves either block stays as it is (no group)."""
+    if medium == "memory":
+        async with open_pair(limits=limits or Limits()) as pair:
+            yield pair
+        return
     async with open_exporter(limits=limits or Limits()) as exporter:
-        if medium == "memory":
-            opening = connect(nursery, exporter, limits)
-        else:
-            port = await serve_tcp(nursery, exporter)
-            opening = open_tcp_importer("127.0.0.1", port, limits=limits or Limits())
-        async with opening as importer:
+        port = await serve_tcp(nursery, exporter)
+        async with open_tcp_importer("127.0.0.1", port, limits=limits or Limits()) as importer:
             yield exporter, importer
 
 
@@ -122,9 +123,12 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(program: str, *arguments: object) -> AsyncGenerator[Peer]:
-    """Runs `peers/<program>.py` in a process of its own; it is killed, if it still runs, at the end of the block."""
-    command = [sys.executable, str(PEERS / f"{program}.py"), *map(str, arguments)]
+async def peer(program: str, *arguments: object, within: Sequence[str] = ()) -> AsyncGenerator[Peer]:
+    """Runs `peers/<program>.py` in a process of its own; it is killed, if it still runs, at the end of the block.
+
+    `within`: the beginning of the command, which runs the rest of it somewhere.
+    """
+    command = [*within, sys.executable, str(PEERS / f"{program}.py"), *map(str, arguments)]
     with child_environment() as env:
         process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         try:

@@ -241,6 +241,7 @@ class Endpoint:
             channel.hang_up()
         else:
             channel.finish(Code.HUNG_UP)
+        self._sweep(channel)  # it may have been done before: finished, and its importers gone
 
     async def drain(self, *names: str, timeout: float = math.inf) -> None:
         """Waits until every value sent into the named channels, or all, has been acknowledged by a peer.

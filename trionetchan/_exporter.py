@@ -258,6 +258,7 @@ class Exporter(Endpoint):
                 )
             self._registry.retire(old, "it has finished")  # it tells its importers the end without its name
             self._give_up(old)
+            self._sweep(old)
         self._registry.check_free(name)
 
     def _export_outgoing(self, name: str, end: Any, codec: Codec[Any], window: int, dead_letters: Any) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 import trio.testing
-from proxy import Fault, Line, Network, Plan, Way, open_proxy
+from proxy import Fault, Line, Network, Plan, Proxy, Way, open_proxy
 from support import put, serve_tcp, take_all
 
 from trionetchan import open_exporter, open_importer, open_tcp_importer
@@ -18,8 +18,8 @@ BOTH_WAYS = [Way.UP, Way.DOWN]
 
 
 @asynccontextmanager
-async def pair(plan: Plan, *, seed: int = 0) -> AsyncGenerator[tuple[trio.SocketStream, trio.SocketStream]]:
-    """A client, and what it is connected to through a proxy."""
+async def pair(plan: Plan, *, seed: int = 0) -> AsyncGenerator[tuple[trio.SocketStream, trio.SocketStream, Proxy]]:
+    """A client, what it is connected to through a proxy, and that."""
     targets, target = trio.open_memory_channel[trio.SocketStream](1)
     over = trio.Event()
 
@@ -34,7 +34,7 @@ async def pair(plan: Plan, *, seed: int = 0) -> AsyncGenerator[tuple[trio.Socket
             open_proxy(port, lambda _number: plan, seed=seed) as proxy,
             await trio.open_tcp_stream("127.0.0.1", proxy.port) as client,
         ):
-            yield client, await target.receive()
+            yield client, await target.receive(), proxy
         over.set()
         nursery.cancel_scope.cancel()
 
@@ -62,7 +62,7 @@ async def write(stream: trio.abc.SendStream, text: bytes) -> str:
 
 
 async def test_proxy_carries_both_ways_and_half_closes() -> None:
-    async with pair(Plan(slice_size=700, delay=0.0001)) as (client, target), trio.open_nursery() as nursery:
+    async with pair(Plan(slice_size=700, delay=0.0001)) as (client, target, _), trio.open_nursery() as nursery:
         for stream in (client, target):
             nursery.start_soon(write, stream, TEXT)
         received = bytearray()
@@ -79,7 +79,7 @@ async def test_proxy_carries_both_ways_and_half_closes() -> None:
 @pytest.mark.parametrize("after", [0, 1, 5000])
 @pytest.mark.parametrize("way", BOTH_WAYS)
 async def test_proxy_ends_after_so_many_bytes(way: Way, after: int) -> None:
-    async with pair(Plan(fault=Fault.END, way=way, after=after)) as (client, target):
+    async with pair(Plan(fault=Fault.END, way=way, after=after)) as (client, target, _):
         writer, reader = (client, target) if way is Way.UP else (target, client)
         assert await write(writer, TEXT) == "sent"
         assert await read(reader) == (TEXT[:after], "end")
@@ -89,7 +89,7 @@ async def test_proxy_ends_after_so_many_bytes(way: Way, after: int) -> None:
 
 @pytest.mark.parametrize("way", BOTH_WAYS)
 async def test_proxy_resets_both_sides(way: Way) -> None:
-    async with pair(Plan(fault=Fault.RESET, way=way, after=100)) as (client, target):
+    async with pair(Plan(fault=Fault.RESET, way=way, after=100)) as (client, target, _):
         writer, reader = (client, target) if way is Way.UP else (target, client)
         await write(writer, TEXT)
         heard, then = await read(reader)
@@ -101,7 +101,7 @@ async def test_proxy_resets_both_sides(way: Way) -> None:
 @pytest.mark.parametrize("way", BOTH_WAYS)
 async def test_proxy_stalls_both_ways(way: Way, nursery: trio.Nursery) -> None:
     """What is written fills the buffers of the system, and no more."""
-    async with pair(Plan(fault=Fault.STALL, way=way, after=100)) as (client, target):
+    async with pair(Plan(fault=Fault.STALL, way=way, after=100)) as (client, target, _):
         writer, reader = (client, target) if way is Way.UP else (target, client)
         await write(writer, TEXT)
         received = bytearray()
@@ -120,7 +120,7 @@ async def test_proxy_stalls_both_ways(way: Way, nursery: trio.Nursery) -> None:
 
 @pytest.mark.parametrize("way", BOTH_WAYS)
 async def test_proxy_swallows_both_ways(way: Way) -> None:
-    async with pair(Plan(fault=Fault.SWALLOW, way=way, after=100)) as (client, target):
+    async with pair(Plan(fault=Fault.SWALLOW, way=way, after=100)) as (client, target, _):
         writer, reader = (client, target) if way is Way.UP else (target, client)
         await write(writer, TEXT)
         received = bytearray()
@@ -132,6 +132,45 @@ async def test_proxy_swallows_both_ways(way: Way) -> None:
             with trio.move_on_after(0.05) as nothing_comes:
                 await stream.receive_some()
             assert nothing_comes.cancelled_caught
+
+
+@pytest.mark.parametrize("way", BOTH_WAYS)
+@pytest.mark.parametrize("by_command", [False, True])
+async def test_proxy_limits_the_rate(way: Way, by_command: bool) -> None:
+    limited = Plan(rate=50_000)
+    async with pair(Plan() if by_command else limited) as (client, target, proxy), trio.open_nursery() as nursery:
+        writer, reader = (client, target) if way is Way.UP else (target, client)
+        if by_command:
+            await writer.send_all(b"?")  # it is carried by now
+            await reader.receive_some()
+            proxy.carry_as(limited)
+        start = trio.current_time()
+        nursery.start_soon(write, writer, TEXT)
+        heard = bytearray()
+        while len(heard) < len(TEXT):
+            heard += await reader.receive_some()
+        assert heard == TEXT
+        assert trio.current_time() - start > 0.9 * len(TEXT) / limited.rate - 0.02
+
+
+@pytest.mark.parametrize("way", BOTH_WAYS)
+async def test_proxy_holds_one_direction_and_lets_go(way: Way) -> None:
+    async with pair(Plan()) as (client, target, proxy):
+        writer, reader = (client, target) if way is Way.UP else (target, client)
+        await writer.send_all(b"?")
+        await reader.receive_some()
+        proxy.hold(way)
+        await writer.send_all(TEXT)
+        await reader.send_all(b"back")
+        assert await writer.receive_some() == b"back"
+        with trio.move_on_after(0.05) as nothing_comes:
+            await reader.receive_some()
+        assert nothing_comes.cancelled_caught
+        proxy.let_go()
+        heard = bytearray()
+        while len(heard) < len(TEXT):
+            heard += await reader.receive_some()
+        assert heard == TEXT
 
 
 @pytest.mark.parametrize("fault", Fault)

@@ -18,7 +18,7 @@ import pytest
 import trio
 import trio.testing
 from scripted import Scripted, Through, seeded
-from support import connect, take, take_all
+from support import connect, put, take, take_all
 
 import trionetchan
 from trionetchan import (
@@ -497,3 +497,18 @@ async def test_importers_drain_does_not_look_while_a_value_is_buffered(
             with at_most(100):
                 await trio.sleep(3600)
             assert await take(results, 10) == list(range(10))
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_finished_channels_are_forgotten(nursery: trio.Nursery, anew: bool) -> None:
+    """Their name was hung up, or exported anew, after their importers had left; then nobody looked at them again."""
+    async with open_exporter() as exporter:
+        for _ in range(5):
+            jobs = exporter.open_send_channel("jobs", int)
+            async with connect(nursery, exporter) as importer:
+                nursery.start_soon(put, jobs, [1])
+                assert await take_all(await importer.open_receive_channel("jobs", int)) == [1]
+            await trio.testing.wait_all_tasks_blocked()
+            if not anew:
+                exporter.hangup("jobs")
+        assert len(exporter._registry.everything()) == anew  # pyright: ignore[reportPrivateUsage]
