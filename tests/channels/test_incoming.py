@@ -412,6 +412,39 @@ async def test_an_end_that_nobody_can_read_from_is_closed_also_when_it_is_to_be_
             send.send_nowait(1)
 
 
+async def test_what_is_given_back_stays_with_its_senders_also_what_is_in_a_send() -> None:
+    async with case(0, importers=3) as one:
+        other, idle = FakeReceivingLink(), FakeReceivingLink()
+        one.channel.attach(other)
+        one.channel.attach(idle)
+        one.link.brings(one.channel, 1, 2)
+        other.brings(one.channel, 3)
+        await settle()
+        one.channel.stop()
+        await one.channel.give_back()
+        assert one.received() == []
+        for link in one.link, other, idle:
+            link.brings(one.channel, 4)
+        await settle()
+        assert one.received() == []
+        assert [link.told for link in (one.link, other, idle)] == [[], [], []]
+        assert one.channel.undelivered == 0
+        assert not one.channel.ended
+
+
+async def test_giving_back_does_not_wait_for_what_a_lost_sender_has_left() -> None:
+    """It has nobody to go back to: the program may take it until the block is left."""
+    async with case(0, importers=2) as one:
+        one.link.brings(one.channel, 1)
+        await settle()
+        one.link.leaves(one.channel, None)
+        one.channel.stop()
+        await one.channel.give_back()
+        assert one.received() == [1]
+        await settle()
+        assert one.link.deliveries == 1
+
+
 class Foreign(trio.abc.SendChannel[int]):
     def __init__(self, error: type[Exception] | None) -> None:
         self.error = error

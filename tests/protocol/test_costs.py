@@ -139,6 +139,18 @@ def test_a_large_frame_may_come_in_small_chunks() -> None:
     assert side.session.costs.useless == 0
 
 
+def test_a_late_large_frame_is_one_in_however_many_chunks_it_comes() -> None:
+    side = greeted()
+    bound(side, receives=False)
+    side.close(0, Code.HUNG_UP)
+    expected = side.session.costs.expected
+    payload = b"\x81\x59" + (60_000 - 4).to_bytes(2, "big") + bytes(60_000 - 4)
+    frame = data_head(0, 0, more=False, size=len(payload)) + payload
+    for start in range(0, len(frame), 5000):
+        assert list(side.receive_data(frame[start : start + 5000])) == []
+    assert (expected - side.session.costs.expected, side.session.costs.useless) == (1, 0)
+
+
 @pytest.mark.parametrize("settles", [False, True])
 def test_fault_42_what_was_on_its_way_to_a_closed_channel_is_not_held_against_the_peer(settles: bool) -> None:
     side = greeted()
