@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import attrs
+from hypothesis import Phase, settings
 
 __all__ = ["ROOT", "Copy", "Outcome", "Run", "preload"]
 
@@ -34,9 +35,14 @@ LONGEST_RUN = 3600.0  # seconds
 
 
 def preload() -> None:
-    """Imports what is large and always the same."""
+    """Imports what is large and always the same.
+
+    A failure is enough: hypothesis does not look for the smallest one, which can take minutes.
+    """
     for name in LARGE:
         importlib.import_module(name)
+    phases = [Phase.explicit, Phase.reuse, Phase.generate]
+    settings.register_profile("default", phases=phases, report_multiple_bugs=False)
 
 
 @attrs.frozen
