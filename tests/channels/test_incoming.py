@@ -412,6 +412,46 @@ async def test_an_end_that_nobody_can_read_from_is_closed_also_when_it_is_to_be_
             send.send_nowait(1)
 
 
+async def test_nothing_is_delivered_without_a_lease_and_all_once_it_is_renewed() -> None:
+    async with case(importers=2) as one:
+        other = FakeReceivingLink()
+        one.channel.attach(other)
+        one.link.lease_deadline, one.link.leased = trio.current_time(), False
+        one.link.brings(one.channel, 1, 2)
+        await settle()
+        assert (one.received(), one.link.told) == ([], [])
+        one.link.lease_deadline, one.link.leased = trio.current_time() + 100, True
+        one.channel.lease_renewed(one.link)
+        await settle()
+        assert one.received() == [1, 2]
+        other.brings(one.channel, 3)
+        await settle()
+        assert one.received() == [3]
+
+
+async def test_a_value_that_waits_for_the_program_is_taken_back_when_the_lease_ends(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with case(0) as one:
+        one.link.lease_deadline = trio.current_time() + 10
+        one.link.brings(one.channel, 1)
+        await trio.sleep(9)
+        one.link.lease_deadline += 10
+        one.channel.lease_renewed(one.link)
+        await trio.sleep(9)
+        assert one.receive.statistics().tasks_waiting_send == 1
+        one.link.leased = False
+        await trio.sleep(3)
+        assert one.receive.statistics().tasks_waiting_send == 0
+        assert (one.received(), one.link.told) == ([], [])
+        one.link.lease_deadline, one.link.leased = trio.current_time() + 10, True
+        one.channel.lease_renewed(one.link)
+        await settle()
+        assert one.received() == [1]
+        await settle()
+        assert one.link.deliveries == 1
+
+
 async def test_what_is_given_back_stays_with_its_senders_also_what_is_in_a_send() -> None:
     async with case(0, importers=3) as one:
         other, idle = FakeReceivingLink(), FakeReceivingLink()

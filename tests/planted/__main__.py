@@ -16,7 +16,7 @@ from .bugs import BUGS, SAMPLE
 from .planting import plant
 from .sampling import sample
 
-EXAMPLES = "20"  # of each property of hypothesis: of so many mutants each must be tried in some seconds
+EXAMPLES = "10"  # of each property of hypothesis: of so many mutants each must be tried in some seconds
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ class Outcome:
     endless: bool = False
     """Whether a test was ended that took too long."""
     seconds: dict[str, float] = attrs.field(factory=dict[str, float])
-    """How long each test took."""
+    """How long each test took, of the processor's time."""
 
     @property
     def seen(self) -> bool:
@@ -69,12 +69,17 @@ class _Recorder:
     def __init__(self, wanted: Sequence[str] | None, running: Path, longest: float) -> None:
         self.outcome = Outcome()
         self._longest = longest
+        self._begun = 0.0
         self._running = running
         self._wanted = None if wanted is None else {name: place for place, name in enumerate(wanted)}
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._begun = time.process_time()
         self._running.write_text(nodeid, "utf-8")
         signal.setitimer(signal.ITIMER_PROF, self._longest)  # its signal ends the process
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.outcome.seconds[nodeid] = time.process_time() - self._begun
 
     def pytest_sessionfinish(self) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -90,7 +95,6 @@ class _Recorder:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         outcome = self.outcome
-        outcome.seconds[report.nodeid] = outcome.seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
             outcome.failed[report.nodeid] = str(report.longrepr if crash is None else crash.message)

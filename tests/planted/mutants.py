@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
+from typing import cast
 
 import attrs
 
@@ -108,7 +109,7 @@ class _Finder:
         for name, value in ast.iter_fields(node):
             if name in ("annotation", "returns", "type_params", "bases"):
                 continue
-            for child in value if isinstance(value, list) else [value]:
+            for child in cast("list[object]", value if isinstance(value, list) else [value]):
                 if isinstance(child, ast.AST):
                     self._lines = lines
                     yield from self._each(child)

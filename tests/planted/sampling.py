@@ -21,6 +21,10 @@ __all__ = ["ROOMS", "TESTS", "all_mutants", "sample"]
 ROOMS = ("_protocol", "_channels")
 TESTS = ("tests/protocol", "tests/channels")
 OPTIONS = ("-x", "--hypothesis-seed=0")
+LEFT_OUT = (  # each takes longer than all others of the changed line
+    "tests/protocol/test_resuming.py::test_cut_at_every_byte_and_again_in_the_resume",
+    "tests/protocol/test_handshake.py::test_an_importer_that_never_says_what_it_has_seen_is_refused_in_the_end",
+)
 
 
 def all_mutants(rooms: Sequence[str] = ROOMS) -> list[Mutant]:
@@ -69,6 +73,7 @@ def measure(copy: Copy, tests: Sequence[str]) -> Measured:
     """Runs the tests with nothing changed; which of them runs which line."""
     data = copy.root / ".coverage"
     coverage = [f"--cov=trionetchan.{room}" for room in ROOMS]
+    coverage += [f"--deselect={test}" for test in LEFT_OUT]
     coverage += ["--cov-context=test", "--cov-report=", "--cov-fail-under=0"]
     outcome = copy.run([*tests, *coverage, *OPTIONS], longest=300).wait()
     if outcome.seen or not outcome.passed:
