@@ -115,6 +115,18 @@ def test_what_comes_back_is_dealt_first_in_the_order_it_was_taken() -> None:
     assert (dealer.sent, dealer.redelivered) == (5, 3)
 
 
+def test_nothing_is_dealt_once_it_is_stopped() -> None:
+    one, two = FakeSendingLink(4), FakeSendingLink(4)
+    dealer = dealer_of(one, two)
+    dealer.deal([0, 1])
+    dealer.stopped = True
+    assert dealer.room == 0
+    assert dealer.detach(one) == [0, 1]
+    dealer.deal([2])
+    assert (one.values, two.values) == ([0, 1], [])
+    assert dealer.undelivered() == ([0, 1], [2])
+
+
 def test_acknowledging_tells_the_numbers_of_what_had_come_back() -> None:
     one, two = FakeSendingLink(4), FakeSendingLink(4)
     dealer = dealer_of(one)
