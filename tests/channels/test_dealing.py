@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from fakes import INT, FakeSendingLink
@@ -190,6 +191,19 @@ def test_a_value_beyond_the_own_limit_is_told_and_what_came_before_it_is_dealt()
     with pytest.raises(LimitError, match="blobs: expected a value of at most 10 bytes, got 21 bytes"):
         dealer.deal(taken)
     assert (taken, link.values) == ([b"x" * 20, b"c"], [b"a"])
+
+
+def test_a_value_that_is_small_in_memory_and_huge_when_written_is_told() -> None:
+    link = FakeSendingLink()
+    dealer: Dealer[Any] = Dealer("jobs", codec_for(Any), Limits(max_value_size=10))
+    dealer.attach(link)
+    huge: Any = [1]
+    for _ in range(40):
+        huge = [huge, huge]
+    taken = [1, huge, 3]
+    with pytest.raises(LimitError, match="jobs: expected a value of at most 10 bytes, got more") as caught:
+        dealer.deal(taken)
+    assert (len(taken), link.values, caught.value.channel) == (2, [1], "jobs")
 
 
 @pytest.mark.parametrize("size", [1_000, 5_000, 30_000, 100_000])

@@ -452,6 +452,42 @@ async def test_a_value_that_waits_for_the_program_is_taken_back_when_the_lease_e
         assert one.link.deliveries == 1
 
 
+async def test_a_stop_delivers_what_had_arrived_and_takes_nothing_more() -> None:
+    async with case(0, importers=2) as one:
+        one.link.brings(one.channel, 1, 2)
+        await settle()
+        one.channel.stop()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.channel.wait_delivered)
+            one.link.brings(one.channel, 3)
+            await settle()
+            assert one.channel.undelivered == 0  # of what is taken; that of a peer which keeps some is not counted
+            for value in 1, 2:
+                assert len(nursery.child_tasks) == 1
+                assert one.received() == [value]
+                await settle()
+            assert not nursery.child_tasks
+        one.link.leaves(one.channel, Code.FINISHED)  # it has not: it keeps the 3, for the next exporter
+        assert (one.link.closes, one.channel.orphaned) == ([], False)
+        one.link.leaves(one.channel, None)
+        assert (one.link.closes, one.owner.left) == ([(Code.FINISHED, "")], [(None, "")])
+        assert one.channel.orphaned
+
+
+async def test_an_orphan_is_there_until_the_next_peer_comes_or_the_channel_ends() -> None:
+    async with case(importers=1) as one:
+        assert not one.channel.orphaned
+        for _ in range(2):
+            one.link.leaves(one.channel, None)
+            assert one.channel.orphaned
+            one.link = FakeReceivingLink()
+            one.channel.attach(one.link)
+            assert not one.channel.orphaned
+        one.link.leaves(one.channel, None)
+        one.channel.finish(Code.HUNG_UP)
+        assert not one.channel.orphaned
+
+
 async def test_what_is_given_back_stays_with_its_senders_also_what_is_in_a_send() -> None:
     async with case(0, importers=3) as one:
         other, idle = FakeReceivingLink(), FakeReceivingLink()

@@ -357,6 +357,50 @@ async def test_what_comes_back_waits_and_goes_to_the_next_peer_first() -> None:
         assert one.channel.statistics().redelivered == 2
 
 
+async def test_what_is_undelivered_is_told_in_order_and_goes_to_nobody_any_more() -> None:
+    async with case(window=2) as one:
+        for value in range(6):
+            await one.send.send(value)
+        await settle()
+        one.link.leaves(one.channel, None)
+        assert one.channel.take_undelivered() == ([0, 1], [2, 3, 4, 5])
+        two = FakeSendingLink()
+        one.channel.attach(two)
+        await settle()
+        assert (two.values, one.channel.waiting, one.channel.dropped) == ([], 0, 0)
+
+
+async def test_what_is_undelivered_of_a_count_is_no_more_than_that() -> None:
+    async with case(count=4, window=1) as one:
+        for value in range(6):
+            await one.send.send(value)
+        await settle()
+        one.link.leaves(one.channel, None)
+        assert one.channel.take_undelivered() == ([0], [1, 2, 3])
+
+
+async def test_a_stop_deals_nothing_more_and_waits_for_what_peers_hold() -> None:
+    async with case(window=2) as one:
+        two = FakeSendingLink(0)
+        one.channel.attach(two)
+        for value in range(5):
+            await one.send.send(value)
+        await settle()
+        assert one.link.values == [0, 1]
+        one.channel.stop()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.channel.wait_settled)
+            await settle()
+            two.window = 9
+            one.link.acknowledges(one.channel, 1)
+            await settle()
+            assert len(nursery.child_tasks) == 1
+            one.link.leaves(one.channel, None)
+        await settle()
+        assert (one.link.values, two.values) == ([0, 1], [])
+        assert (one.channel.unacknowledged, one.channel.waiting, one.channel.dropped) == (0, 4, 0)
+
+
 async def test_a_value_that_is_refused_too_often_is_dropped_and_told(caplog: pytest.LogCaptureFixture) -> None:
     async with case(redeliveries=2) as one:
         for value in (1, 2, 3):
