@@ -430,7 +430,6 @@ _LISTED = [
 BUGS = tuple(_LISTED)
 SAMPLE = frozenset(
     {
-        "credit-one-too-many",
         "early-acknowledgement",
         "end-told-too-early",
         "lost-requeue",
