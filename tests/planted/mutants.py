@@ -101,6 +101,8 @@ class _Finder:
             # A statement is covered where its first line is; of one that holds others, only the head is changed.
             self._lines = [node.lineno, node.lineno if hasattr(node, "body") else node.end_lineno or node.lineno]
             yield from self._statement(node)
+        elif isinstance(node, ast.JoinedStr):
+            return  # a text
         elif isinstance(node, ast.expr):
             yield from self._expression(node)
             if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant):
