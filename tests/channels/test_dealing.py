@@ -218,6 +218,13 @@ def test_large_values_are_split_into_batches_of_bounded_size(size: int) -> None:
     assert all(batch.count == 1 or batch.size <= BATCH_SIZE + size for batch in link.batches[RUN:])
 
 
+@pytest.mark.parametrize(("size", "room"), [(1_000, 65), (30_000, 2), (100_000, 1)])
+def test_no_more_is_taken_than_makes_a_batch_of_values_like_the_last(size: int, room: int) -> None:
+    dealer = bytes_dealer(FakeSendingLink(1000))
+    dealer.deal([bytes(size)])
+    assert dealer.room == room
+
+
 def test_values_for_which_a_peer_has_no_room_together_go_one_by_one() -> None:
     link = FakeSendingLink(room=50)
     dealer = bytes_dealer(link)

@@ -124,7 +124,9 @@ class _Finder:
                 yield self._replaced(node, "pass")
             case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
                 yield self._replaced(node, "pass")
-            case ast.Return(value) if value is not None and not _is_none(value):
+            case ast.Return(ast.Constant()):
+                pass  # it is changed as a number, or as True and False
+            case ast.Return(value) if value is not None:
                 yield self._replaced(node, "return None")
             case ast.Return() | ast.Continue():
                 yield self._replaced(node, "pass")

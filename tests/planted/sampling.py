@@ -95,6 +95,8 @@ def sample(
 ) -> Iterator[str]:
     """Tries so many mutants, of those whose text has `chosen` in it; a line for each survivor, and one in the end.
 
+    Each is tried with the tests of its module, and those that run the changed line.
+
     `kept`: a file for what was measured; if it is there, nothing is measured again.
     """
     preload()
@@ -123,22 +125,52 @@ def sample(
 def _tried(mutants: Sequence[Mutant], copies: list[Copy], measured: Measured) -> Iterator[tuple[Mutant, Outcome]]:
     """Each mutant and what came of it, in a copy that is free."""
     free, waiting = list(copies), list(reversed(mutants))
-    running: dict[Copy, tuple[Mutant, Run]] = {}
+    running: dict[Copy, tuple[Mutant, _Stages]] = {}
     while waiting or running:
         while free and waiting:
             copy, mutant = free.pop(), waiting.pop()
-            tests = measured.tests_for(mutant)
-            if not tests:
-                free.append(copy)
-                yield mutant, Outcome()
-                continue
             copy.change(mutant.file, mutant.apply)
-            files = sorted({test.partition("::")[0] for test in tests})
-            running[copy] = mutant, copy.run([*files, *OPTIONS], tests)
-        for copy, (mutant, run) in list(running.items()):
-            if (outcome := run.poll()) is not None:
+            running[copy] = mutant, _Stages(copy, mutant, measured)
+        for copy, (mutant, stages) in list(running.items()):
+            outcome = stages.poll()
+            if outcome is not None:
                 del running[copy]
                 copy.restore()
                 free.append(copy)
                 yield mutant, outcome
-        time.sleep(0.01)
+        time.sleep(0.05)
+
+
+def own_tests(mutant: Mutant) -> list[str]:
+    """The file of tests that is named after the module, if there is one; it sees most."""
+    module = Path(mutant.file)
+    path = f"tests/{module.parent.name.lstrip('_')}/test_{module.stem}.py"
+    return [path] if (ROOT / path).exists() else []
+
+
+class _Stages:
+    """First the module's own tests, and if they see nothing, all others that run the changed lines."""
+
+    def __init__(self, copy: Copy, mutant: Mutant, measured: Measured) -> None:
+        own = own_tests(mutant)
+        others = [
+            test for test in measured.tests_for(mutant) if not test.startswith(tuple(f"{path}::" for path in own))
+        ]
+        files = sorted({test.partition("::")[0] for test in others})
+        stages = [(own, None)] * bool(own) + [(files, others)] * bool(others)
+        self._copy = copy
+        self._waiting = [([*files, *OPTIONS], wanted) for files, wanted in stages]
+        self._passed = 0
+        self._run: Run | None = None
+
+    def poll(self) -> Outcome | None:
+        """What came of it, when all is over."""
+        if self._run is not None:
+            outcome = self._run.poll()
+            if outcome is None or outcome.seen:
+                return outcome
+            self._passed += outcome.passed
+        if not self._waiting:
+            return Outcome(passed=self._passed)
+        self._run = self._copy.run(*self._waiting.pop(0))
+        return None
