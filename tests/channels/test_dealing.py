@@ -97,6 +97,23 @@ def test_little_credit_is_used_if_no_acknowledgement_is_coming() -> None:
     dealer.deal([1, 2, 3, 4])
     link.limit = 5  # a counted import
     assert (link.credit, dealer.room) == (1, 1)
+    link = FakeSendingLink(60)
+    dealer = dealer_of(link)
+    dealer.deal(list(range(25)))
+    link.limit = 30
+    assert (link.credit, dealer.room) == (5, 5)
+
+
+def test_nothing_overtakes_a_value_that_waits_for_room() -> None:
+    link = FakeSendingLink(room=50)
+    dealer = bytes_dealer(link)
+    for value in bytes(30), bytes(25), b"x":
+        dealer.deal([value])
+    assert (link.values, dealer.waiting, dealer.room) == ([bytes(30)], 2, 0)
+    link.room, link.acknowledged = 1000, 1
+    dealer.acknowledged(link, 1)
+    dealer.deal_waiting()
+    assert link.values == [bytes(30), bytes(25), b"x"]
 
 
 def test_what_comes_back_is_dealt_first_in_the_order_it_was_taken() -> None:
@@ -122,10 +139,11 @@ def test_nothing_is_dealt_once_it_is_stopped() -> None:
     dealer.deal([0, 1])
     dealer.stopped = True
     assert dealer.room == 0
-    assert dealer.detach(one) == [0, 1]
     dealer.deal([2])
+    assert dealer.detach(one) == [0, 1]
+    dealer.deal([3])
     assert (one.values, two.values) == ([0, 1], [])
-    assert dealer.undelivered() == ([0, 1], [2])
+    assert dealer.undelivered() == ([0, 1], [2, 3])
 
 
 def test_acknowledging_tells_the_numbers_of_what_had_come_back() -> None:
@@ -191,6 +209,15 @@ def test_a_value_beyond_the_own_limit_is_told_and_what_came_before_it_is_dealt()
     with pytest.raises(LimitError, match="blobs: expected a value of at most 10 bytes, got 21 bytes"):
         dealer.deal(taken)
     assert (taken, link.values) == ([b"x" * 20, b"c"], [b"a"])
+
+
+def test_a_value_may_be_as_large_as_the_own_limit() -> None:
+    dealer = bytes_dealer(limits=Limits(max_value_size=10))
+    dealer.deal([b"x" * 9])
+    link = FakeSendingLink(max_value_size=10)
+    dealer.attach(link)
+    dealer.deal_waiting()
+    assert link.values == [b"x" * 9]
 
 
 def test_a_value_that_is_small_in_memory_and_huge_when_written_is_told() -> None:

@@ -101,8 +101,8 @@ class _Finder:
             # A statement is covered where its first line is; of one that holds others, only the head is changed.
             self._lines = [node.lineno, node.lineno if hasattr(node, "body") else node.end_lineno or node.lineno]
             yield from self._statement(node)
-        elif isinstance(node, ast.JoinedStr):
-            return  # a text
+        elif isinstance(node, ast.JoinedStr) or (isinstance(node, ast.keyword) and node.arg == "strict"):
+            return  # a text; or what must be so, as with `assert`
         elif isinstance(node, ast.expr):
             yield from self._expression(node)
             if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant):
@@ -159,7 +159,7 @@ class _Finder:
             case ast.Constant(bool() as value):
                 yield self._replaced(node, str(not value))
             case ast.Constant(int() | float() as value):
-                yield self._replaced(node, f"{value} + 1" if value else "1")
+                yield self._replaced(node, str(value + 1))
             case ast.Call(ast.Name(name) as function) if name in FUNCTIONS:
                 yield self._replaced(function, FUNCTIONS[name])
             case _:

@@ -111,11 +111,11 @@ class C:
         return min(b, -1) < self.c
 '''
 CHANGES = {
-    "5: 3 → 3 + 1",
+    "5: 3 → 4",
     "8: self.c += (b) * 2 → pass",
     "8: += → -=",
     "8: * → +",
-    "8: 2 → 2 + 1",
+    "8: 2 → 3",
     "9: not b and self.c → not (not b and self.c)",
     "9: not b → bool(b)",
     "9: and → or",
