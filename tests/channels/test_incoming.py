@@ -537,6 +537,37 @@ class Foreign(trio.abc.SendChannel[int]):
         self.closed += 1
 
 
+class Stubborn(Foreign):
+    """Its `send` is not to be cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.go = trio.Event()
+
+    async def send(self, value: int) -> None:
+        with trio.CancelScope(shield=True):
+            await self.go.wait()
+        self.values.append(value)
+
+
+async def test_giving_back_waits_for_a_send_that_cannot_be_cancelled(nursery: trio.Nursery) -> None:
+    end, link = Stubborn(), FakeReceivingLink()
+    channel: Incoming[int] = Incoming("jobs", end, INT, window=64, importers=1, owner=FakeOwner())
+    channel.attach(link)
+    nursery.start_soon(channel.run)
+    link.brings(channel, 1, 2)
+    await settle()
+    channel.stop()
+    async with trio.open_nursery() as inner:
+        inner.start_soon(channel.give_back)
+        await settle()
+        assert len(inner.child_tasks) == 1
+        end.go.set()
+    await settle()
+    assert (end.values, link.deliveries) == ([1], 1)
+    channel.finish(Code.FINISHED)
+
+
 @pytest.mark.parametrize("error", [None, ZeroDivisionError, trio.BrokenResourceError])
 async def test_a_foreign_end(nursery: trio.Nursery, error: type[Exception] | None) -> None:
     owner, end, link = FakeOwner(), Foreign(error), FakeReceivingLink()
