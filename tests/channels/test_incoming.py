@@ -488,6 +488,26 @@ async def test_an_orphan_is_there_until_the_next_peer_comes_or_the_channel_ends(
         assert not one.channel.orphaned
 
 
+async def test_a_delivery_that_is_interrupted_in_a_stop_is_made_afterwards(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with case(0) as one:
+        one.link.lease_deadline = trio.current_time() + 10
+        one.link.brings(one.channel, 1)
+        await settle()
+        one.channel.stop()
+        one.link.brings(one.channel, 2)  # stays with its sender
+        one.link.leased = False
+        await trio.sleep(11)
+        assert one.received() == []
+        one.link.lease_deadline, one.link.leased = trio.current_time() + 10, True
+        one.channel.lease_renewed(one.link)
+        await settle()
+        assert one.received() == [1]
+        await settle()
+        assert one.received() == []
+
+
 async def test_what_is_given_back_stays_with_its_senders_also_what_is_in_a_send() -> None:
     async with case(0, importers=3) as one:
         other, idle = FakeReceivingLink(), FakeReceivingLink()

@@ -1,6 +1,7 @@
 """Mutants: small changes of a module's text, each of which is likely a bug. One change at a time.
 
-What is not changed: texts, annotations, docstrings and `__all__`, of which nothing depends that a test should look at.
+What is not changed: texts, what an error says, annotations, docstrings and `__all__`: nothing depends on them that a
+test should look at.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class _Finder:
             if name in ("annotation", "returns", "type_params", "bases"):
                 continue
             for child in cast("list[object]", value if isinstance(value, list) else [value]):
-                if isinstance(child, ast.AST):
+                if isinstance(child, ast.AST) and not isinstance(node, ast.Raise):
                     self._lines = lines
                     yield from self._each(child)
 
