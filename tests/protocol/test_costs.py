@@ -312,6 +312,16 @@ def test_a_value_that_does_not_come_to_its_end_is_overdue() -> None:
     assert unfinished.deadline == math.inf
 
 
+@pytest.mark.parametrize("frame_since", [10.0, 21.0, 24.0, 25.0, 26.0, 40.0])
+def test_of_a_frame_and_a_value_the_one_that_is_due_first_is_told(frame_since: float) -> None:
+    unfinished = Unfinished(Limits(frame_timeout=5, value_timeout=20))
+    looks = sorted([(10.0, {3: 0}), (frame_since, {3: 0})], key=lambda look: look[0])
+    for now, values in looks:
+        unfinished.look(1 if now >= frame_since else None, values, now)
+    assert unfinished.deadline == min(frame_since + 5, 30)
+    assert unfinished.reason.limit == ("frame_timeout" if frame_since + 5 <= 30 else "value_timeout")
+
+
 def test_a_value_that_follows_another_at_once_has_its_own_time() -> None:
     unfinished = Unfinished(Limits(value_timeout=20))
     for number in range(10):
