@@ -234,6 +234,8 @@ async def test_hanging_up_drops_what_is_left_everywhere_and_what_comes_back() ->
         one.link.acknowledges(one.channel, 1)
         await settle()
         one.channel.hang_up()
+        with pytest.raises(trio.BrokenResourceError):  # at once
+            one.send.send_nowait(6)
         assert one.link.closes == [(Code.HUNG_UP, "")]
         await one.channel.closed.wait()
         assert one.channel.dropped == 6 - one.link.sent
@@ -483,6 +485,36 @@ async def test_a_drain_waits_for_a_blocked_sender_and_for_its_cancellation(
         nursery.start_soon(one.channel.drain)
         await settle()
         scope.cancel()
+
+
+class Turns(trio.abc.Instrument):
+    """Counts how often a task runs."""
+
+    count = 0
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize("left", ["unacknowledged", "buffered", "unacknowledged and blocked", "buffered and blocked"])
+async def test_a_drain_sleeps_while_more_than_a_blocked_sender_is_left(
+    autojump_clock: trio.testing.MockClock, left: str
+) -> None:
+    async with case(1, window=1) as one, trio.open_nursery() as nursery:
+        one.link.limit = 1 if "unacknowledged" in left else 0
+        await one.send.send(1)
+        await settle()
+        if "blocked" in left:
+            if "unacknowledged" in left:
+                await one.send.send(2)
+            nursery.start_soon(one.send.send, 3)
+            await settle()
+        trio.lowlevel.add_instrument(turns := Turns())
+        with trio.move_on_after(100):
+            await one.channel.drain()
+        trio.lowlevel.remove_instrument(turns)
+        assert turns.count < 50
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_sync_of_a_lost_peer_fails_and_one_after_hanging_up_tells_what_was_dropped() -> None:
