@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from fakes import INT, FakeSendingLink
@@ -96,6 +97,23 @@ def test_little_credit_is_used_if_no_acknowledgement_is_coming() -> None:
     dealer.deal([1, 2, 3, 4])
     link.limit = 5  # a counted import
     assert (link.credit, dealer.room) == (1, 1)
+    link = FakeSendingLink(60)
+    dealer = dealer_of(link)
+    dealer.deal(list(range(25)))
+    link.limit = 30
+    assert (link.credit, dealer.room) == (5, 5)
+
+
+def test_nothing_overtakes_a_value_that_waits_for_room() -> None:
+    link = FakeSendingLink(room=50)
+    dealer = bytes_dealer(link)
+    for value in bytes(30), bytes(25), b"x":
+        dealer.deal([value])
+    assert (link.values, dealer.waiting, dealer.room) == ([bytes(30)], 2, 0)
+    link.room, link.acknowledged = 1000, 1
+    dealer.acknowledged(link, 1)
+    dealer.deal_waiting()
+    assert link.values == [bytes(30), bytes(25), b"x"]
 
 
 def test_what_comes_back_is_dealt_first_in_the_order_it_was_taken() -> None:
@@ -113,6 +131,19 @@ def test_what_comes_back_is_dealt_first_in_the_order_it_was_taken() -> None:
     dealer.deal([4])
     assert three.values == [1, 2, 3, 4]
     assert (dealer.sent, dealer.redelivered) == (5, 3)
+
+
+def test_nothing_is_dealt_once_it_is_stopped() -> None:
+    one, two = FakeSendingLink(4), FakeSendingLink(4)
+    dealer = dealer_of(one, two)
+    dealer.deal([0, 1])
+    dealer.stopped = True
+    assert dealer.room == 0
+    dealer.deal([2])
+    assert dealer.detach(one) == [0, 1]
+    dealer.deal([3])
+    assert (one.values, two.values) == ([0, 1], [])
+    assert dealer.undelivered() == ([0, 1], [2, 3])
 
 
 def test_acknowledging_tells_the_numbers_of_what_had_come_back() -> None:
@@ -180,6 +211,28 @@ def test_a_value_beyond_the_own_limit_is_told_and_what_came_before_it_is_dealt()
     assert (taken, link.values) == ([b"x" * 20, b"c"], [b"a"])
 
 
+def test_a_value_may_be_as_large_as_the_own_limit() -> None:
+    dealer = bytes_dealer(limits=Limits(max_value_size=10))
+    dealer.deal([b"x" * 9])
+    link = FakeSendingLink(max_value_size=10)
+    dealer.attach(link)
+    dealer.deal_waiting()
+    assert link.values == [b"x" * 9]
+
+
+def test_a_value_that_is_small_in_memory_and_huge_when_written_is_told() -> None:
+    link = FakeSendingLink()
+    dealer: Dealer[Any] = Dealer("jobs", codec_for(Any), Limits(max_value_size=10))
+    dealer.attach(link)
+    huge: Any = [1]
+    for _ in range(40):
+        huge = [huge, huge]
+    taken = [1, huge, 3]
+    with pytest.raises(LimitError, match="jobs: expected a value of at most 10 bytes, got more") as caught:
+        dealer.deal(taken)
+    assert (len(taken), link.values, caught.value.channel) == (2, [1], "jobs")
+
+
 @pytest.mark.parametrize("size", [1_000, 5_000, 30_000, 100_000])
 def test_large_values_are_split_into_batches_of_bounded_size(size: int) -> None:
     link = FakeSendingLink(200)
@@ -190,6 +243,13 @@ def test_large_values_are_split_into_batches_of_bounded_size(size: int) -> None:
     assert link.values == values
     assert all(batch.count == 1 or batch.size <= 4 * BATCH_SIZE for batch in link.batches)
     assert all(batch.count == 1 or batch.size <= BATCH_SIZE + size for batch in link.batches[RUN:])
+
+
+@pytest.mark.parametrize(("size", "room"), [(1_000, 65), (30_000, 2), (100_000, 1)])
+def test_no_more_is_taken_than_makes_a_batch_of_values_like_the_last(size: int, room: int) -> None:
+    dealer = bytes_dealer(FakeSendingLink(1000))
+    dealer.deal([bytes(size)])
+    assert dealer.room == room
 
 
 def test_values_for_which_a_peer_has_no_room_together_go_one_by_one() -> None:

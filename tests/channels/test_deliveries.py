@@ -127,9 +127,14 @@ class Sending:
     link: FakeSendingLink
 
 
-async def sending(nursery: trio.Nursery, *, window: int = 8) -> Sending:
+async def sending(
+    nursery: trio.Nursery, *, window: int = 8, redeliveries: int = 5, dead_letters: DeadLetters[int] | None = None
+) -> Sending:
     send, receive = trio.open_memory_channel[int](20)
-    channel: Outgoing[int] = Outgoing("jobs", receive, INT, window=64, limits=Limits(), owner=FakeOwner())
+    limits = Limits(max_redeliveries=redeliveries)
+    channel: Outgoing[int] = Outgoing(
+        "jobs", receive, INT, window=64, limits=limits, owner=FakeOwner(), dead_letters=dead_letters
+    )
     link = FakeSendingLink(window, settles=True)
     channel.attach(link)
     nursery.start_soon(channel.run)
@@ -244,6 +249,72 @@ async def test_a_letter_that_cannot_be_read_does_not_hold_up_the_next(caplog: py
     assert [value async for value in receive] == [1, 2]
     assert one.told == [(1, "a dead letter that cannot be read")]
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.ERROR]
+
+
+async def test_letters_for_an_end_that_raises_are_told_and_so_is_the_error() -> None:
+    class Raises(trio.abc.SendChannel[int]):
+        closed = False
+
+        async def send(self, value: int) -> None:
+            await trio.lowlevel.checkpoint()
+            raise ZeroDivisionError
+
+        async def aclose(self) -> None:
+            await trio.lowlevel.checkpoint()
+            self.closed = True
+
+    end = Raises()
+    one = Letters(end)
+    one.letters.add([b"\x01", b"\x02"])
+    await one.letters.run()
+    error, dropped = one.told
+    assert isinstance(error, ZeroDivisionError)
+    assert dropped == (2, "the end for dead letters failed")
+    assert end.closed
+
+
+async def test_what_came_back_too_often_is_a_letter_and_a_sync_does_not_wait_for_it(nursery: trio.Nursery) -> None:
+    dead_send, dead = trio.open_memory_channel[int](5)
+    letters = DeadLetters("jobs", dead_send, INT)
+    one = await sending(nursery, redeliveries=0, dead_letters=letters)
+    nursery.start_soon(letters.run)
+    for value in 7, 8, 9:
+        await one.send.send(value)
+    await blocked()
+    async with trio.open_nursery() as inner:
+        inner.start_soon(one.channel.sync)
+        await blocked()
+        one.link.settles_values(one.channel, 1, 2)
+        await blocked()
+        assert len(inner.child_tasks) == 1
+        one.link.settles_values(one.channel, 0, accepted=False)
+    assert await dead.receive() == 7
+    await one.channel.drain()
+    one.send.close()
+    assert [value async for value in dead] == []
+    shown = one.channel.statistics()
+    assert (shown.dead_letters, shown.dropped, shown.acknowledged, shown.unacknowledged) == (1, 0, 2, 0)
+
+
+async def test_letters_end_with_a_channel_that_is_hung_up_and_those_that_nobody_takes_are_dropped(
+    nursery: trio.Nursery,
+) -> None:
+    dead_send, dead = trio.open_memory_channel[int](0)
+    letters = DeadLetters("jobs", dead_send, INT)
+    one = await sending(nursery, redeliveries=0, dead_letters=letters)
+    nursery.start_soon(letters.run)
+    for value in 7, 8:
+        await one.send.send(value)
+    await blocked()
+    one.link.settles_values(one.channel, 0, accepted=False)
+    await blocked()
+    dead.close()
+    await blocked()
+    assert (one.channel.dropped, one.channel.unreported_drops) == (1, 1)
+    one.channel.hang_up()
+    one.link.leaves(one.channel, Code.HUNG_UP)
+    assert one.channel.dropped == 2
+    assert letters.count == 1
 
 
 # The channel that receives

@@ -412,6 +412,135 @@ async def test_an_end_that_nobody_can_read_from_is_closed_also_when_it_is_to_be_
             send.send_nowait(1)
 
 
+async def test_nothing_is_delivered_without_a_lease_and_all_once_it_is_renewed() -> None:
+    async with case(importers=2) as one:
+        other = FakeReceivingLink()
+        one.channel.attach(other)
+        one.link.lease_deadline, one.link.leased = trio.current_time(), False
+        one.link.brings(one.channel, 1, 2)
+        await settle()
+        assert (one.received(), one.link.told) == ([], [])
+        one.link.lease_deadline, one.link.leased = trio.current_time() + 100, True
+        one.channel.lease_renewed(one.link)
+        await settle()
+        assert one.received() == [1, 2]
+        other.brings(one.channel, 3)
+        await settle()
+        assert one.received() == [3]
+
+
+async def test_a_value_that_waits_for_the_program_is_taken_back_when_the_lease_ends(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with case(0) as one:
+        one.link.lease_deadline = trio.current_time() + 10
+        one.link.brings(one.channel, 1)
+        await trio.sleep(9)
+        one.link.lease_deadline += 10
+        one.channel.lease_renewed(one.link)
+        await trio.sleep(9)
+        assert one.receive.statistics().tasks_waiting_send == 1
+        one.link.leased = False
+        await trio.sleep(3)
+        assert one.receive.statistics().tasks_waiting_send == 0
+        assert (one.received(), one.link.told) == ([], [])
+        one.link.lease_deadline, one.link.leased = trio.current_time() + 10, True
+        one.channel.lease_renewed(one.link)
+        await settle()
+        assert one.received() == [1]
+        await settle()
+        assert one.link.deliveries == 1
+
+
+async def test_a_stop_delivers_what_had_arrived_and_takes_nothing_more() -> None:
+    async with case(0, importers=2) as one:
+        one.link.brings(one.channel, 1, 2)
+        await settle()
+        one.channel.stop()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.channel.wait_delivered)
+            one.link.brings(one.channel, 3)
+            await settle()
+            assert one.channel.undelivered == 0  # of what is taken; that of a peer which keeps some is not counted
+            for value in 1, 2:
+                assert len(nursery.child_tasks) == 1
+                assert one.received() == [value]
+                await settle()
+            assert not nursery.child_tasks
+        one.link.leaves(one.channel, Code.FINISHED)  # it has not: it keeps the 3, for the next exporter
+        assert (one.link.closes, one.channel.orphaned) == ([], False)
+        one.link.leaves(one.channel, None)
+        assert (one.link.closes, one.owner.left) == ([(Code.FINISHED, "")], [(None, "")])
+        assert one.channel.orphaned
+
+
+async def test_an_orphan_is_there_until_the_next_peer_comes_or_the_channel_ends() -> None:
+    async with case(importers=1) as one:
+        assert not one.channel.orphaned
+        for _ in range(2):
+            one.link.leaves(one.channel, None)
+            assert one.channel.orphaned
+            one.link = FakeReceivingLink()
+            one.channel.attach(one.link)
+            assert not one.channel.orphaned
+        one.link.leaves(one.channel, None)
+        one.channel.finish(Code.HUNG_UP)
+        assert not one.channel.orphaned
+
+
+async def test_a_delivery_that_is_interrupted_in_a_stop_is_made_afterwards(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with case(0) as one:
+        one.link.lease_deadline = trio.current_time() + 10
+        one.link.brings(one.channel, 1)
+        await settle()
+        one.channel.stop()
+        one.link.brings(one.channel, 2)  # stays with its sender
+        one.link.leased = False
+        await trio.sleep(11)
+        assert one.received() == []
+        one.link.lease_deadline, one.link.leased = trio.current_time() + 10, True
+        one.channel.lease_renewed(one.link)
+        await settle()
+        assert one.received() == [1]
+        await settle()
+        assert one.received() == []
+
+
+async def test_what_is_given_back_stays_with_its_senders_also_what_is_in_a_send() -> None:
+    async with case(0, importers=3) as one:
+        other, idle = FakeReceivingLink(), FakeReceivingLink()
+        one.channel.attach(other)
+        one.channel.attach(idle)
+        one.link.brings(one.channel, 1, 2)
+        other.brings(one.channel, 3)
+        await settle()
+        one.channel.stop()
+        await one.channel.give_back()
+        assert one.received() == []
+        for link in one.link, other, idle:
+            link.brings(one.channel, 4)
+        await settle()
+        assert one.received() == []
+        assert [link.told for link in (one.link, other, idle)] == [[], [], []]
+        assert one.channel.undelivered == 0
+        assert not one.channel.ended
+
+
+async def test_giving_back_does_not_wait_for_what_a_lost_sender_has_left() -> None:
+    """It has nobody to go back to: the program may take it until the block is left."""
+    async with case(0, importers=2) as one:
+        one.link.brings(one.channel, 1)
+        await settle()
+        one.link.leaves(one.channel, None)
+        one.channel.stop()
+        await one.channel.give_back()
+        assert one.received() == [1]
+        await settle()
+        assert one.link.deliveries == 1
+
+
 class Foreign(trio.abc.SendChannel[int]):
     def __init__(self, error: type[Exception] | None) -> None:
         self.error = error
@@ -426,6 +555,37 @@ class Foreign(trio.abc.SendChannel[int]):
 
     async def aclose(self) -> None:
         self.closed += 1
+
+
+class Stubborn(Foreign):
+    """Its `send` is not to be cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.go = trio.Event()
+
+    async def send(self, value: int) -> None:
+        with trio.CancelScope(shield=True):
+            await self.go.wait()
+        self.values.append(value)
+
+
+async def test_giving_back_waits_for_a_send_that_cannot_be_cancelled(nursery: trio.Nursery) -> None:
+    end, link = Stubborn(), FakeReceivingLink()
+    channel: Incoming[int] = Incoming("jobs", end, INT, window=64, importers=1, owner=FakeOwner())
+    channel.attach(link)
+    nursery.start_soon(channel.run)
+    link.brings(channel, 1, 2)
+    await settle()
+    channel.stop()
+    async with trio.open_nursery() as inner:
+        inner.start_soon(channel.give_back)
+        await settle()
+        assert len(inner.child_tasks) == 1
+        end.go.set()
+    await settle()
+    assert (end.values, link.deliveries) == ([1], 1)
+    channel.finish(Code.FINISHED)
 
 
 @pytest.mark.parametrize("error", [None, ZeroDivisionError, trio.BrokenResourceError])

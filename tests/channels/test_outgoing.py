@@ -234,6 +234,8 @@ async def test_hanging_up_drops_what_is_left_everywhere_and_what_comes_back() ->
         one.link.acknowledges(one.channel, 1)
         await settle()
         one.channel.hang_up()
+        with pytest.raises(trio.BrokenResourceError):  # at once
+            one.send.send_nowait(6)
         assert one.link.closes == [(Code.HUNG_UP, "")]
         await one.channel.closed.wait()
         assert one.channel.dropped == 6 - one.link.sent
@@ -357,6 +359,50 @@ async def test_what_comes_back_waits_and_goes_to_the_next_peer_first() -> None:
         assert one.channel.statistics().redelivered == 2
 
 
+async def test_what_is_undelivered_is_told_in_order_and_goes_to_nobody_any_more() -> None:
+    async with case(window=2) as one:
+        for value in range(6):
+            await one.send.send(value)
+        await settle()
+        one.link.leaves(one.channel, None)
+        assert one.channel.take_undelivered() == ([0, 1], [2, 3, 4, 5])
+        two = FakeSendingLink()
+        one.channel.attach(two)
+        await settle()
+        assert (two.values, one.channel.waiting, one.channel.dropped) == ([], 0, 0)
+
+
+async def test_what_is_undelivered_of_a_count_is_no_more_than_that() -> None:
+    async with case(count=4, window=1) as one:
+        for value in range(6):
+            await one.send.send(value)
+        await settle()
+        one.link.leaves(one.channel, None)
+        assert one.channel.take_undelivered() == ([0], [1, 2, 3])
+
+
+async def test_a_stop_deals_nothing_more_and_waits_for_what_peers_hold() -> None:
+    async with case(window=2) as one:
+        two = FakeSendingLink(0)
+        one.channel.attach(two)
+        for value in range(5):
+            await one.send.send(value)
+        await settle()
+        assert one.link.values == [0, 1]
+        one.channel.stop()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.channel.wait_settled)
+            await settle()
+            two.window = 9
+            one.link.acknowledges(one.channel, 1)
+            await settle()
+            assert len(nursery.child_tasks) == 1
+            one.link.leaves(one.channel, None)
+        await settle()
+        assert (one.link.values, two.values) == ([0, 1], [])
+        assert (one.channel.unacknowledged, one.channel.waiting, one.channel.dropped) == (0, 4, 0)
+
+
 async def test_a_value_that_is_refused_too_often_is_dropped_and_told(caplog: pytest.LogCaptureFixture) -> None:
     async with case(redeliveries=2) as one:
         for value in (1, 2, 3):
@@ -439,6 +485,36 @@ async def test_a_drain_waits_for_a_blocked_sender_and_for_its_cancellation(
         nursery.start_soon(one.channel.drain)
         await settle()
         scope.cancel()
+
+
+class Turns(trio.abc.Instrument):
+    """Counts how often a task runs."""
+
+    count = 0
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize("left", ["unacknowledged", "buffered", "unacknowledged and blocked", "buffered and blocked"])
+async def test_a_drain_sleeps_while_more_than_a_blocked_sender_is_left(
+    autojump_clock: trio.testing.MockClock, left: str
+) -> None:
+    async with case(1, window=1) as one, trio.open_nursery() as nursery:
+        one.link.limit = 1 if "unacknowledged" in left else 0
+        await one.send.send(1)
+        await settle()
+        if "blocked" in left:
+            if "unacknowledged" in left:
+                await one.send.send(2)
+            nursery.start_soon(one.send.send, 3)
+            await settle()
+        trio.lowlevel.add_instrument(turns := Turns())
+        with trio.move_on_after(100):
+            await one.channel.drain()
+        trio.lowlevel.remove_instrument(turns)
+        assert turns.count < 50
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_sync_of_a_lost_peer_fails_and_one_after_hanging_up_tells_what_was_dropped() -> None:

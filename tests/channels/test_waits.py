@@ -155,6 +155,22 @@ async def test_a_lost_peer_of_which_all_that_counts_is_acknowledged_is_no_loss(n
     assert (outcome.over, outcome.error) == (True, None)
 
 
+async def test_a_sync_follows_what_is_rejected_of_what_it_covers(nursery: trio.Nursery) -> None:
+    waits, link = Waits("jobs"), FakeSendingLink(settles=True)
+    link.sent = 2
+    outcome = await started(nursery, waits, link)
+    link.sent, link.settled = 4, {1, 2}
+    waits.rejected(link, [(1, 11), (2, 12)])  # the second was sent after the sync began
+    link.settled |= {0, 3}
+    waits.acknowledged(link, [])
+    waits.acknowledged(FakeSendingLink(), [12])
+    await trio.testing.wait_all_tasks_blocked()
+    assert not outcome.over
+    waits.acknowledged(FakeSendingLink(), [11])
+    await trio.testing.wait_all_tasks_blocked()
+    assert (outcome.over, outcome.error) == (True, None)
+
+
 async def test_dropped_values_are_told_once() -> None:
     waits = Waits("jobs")
     waits.drop(1)  # the program has asked for that

@@ -139,6 +139,18 @@ def test_a_large_frame_may_come_in_small_chunks() -> None:
     assert side.session.costs.useless == 0
 
 
+def test_a_late_large_frame_is_one_in_however_many_chunks_it_comes() -> None:
+    side = greeted()
+    bound(side, receives=False)
+    side.close(0, Code.HUNG_UP)
+    expected = side.session.costs.expected
+    payload = b"\x81\x59" + (60_000 - 4).to_bytes(2, "big") + bytes(60_000 - 4)
+    frame = data_head(0, 0, more=False, size=len(payload)) + payload
+    for start in range(0, len(frame), 5000):
+        assert list(side.receive_data(frame[start : start + 5000])) == []
+    assert (expected - side.session.costs.expected, side.session.costs.useless) == (1, 0)
+
+
 @pytest.mark.parametrize("settles", [False, True])
 def test_fault_42_what_was_on_its_way_to_a_closed_channel_is_not_held_against_the_peer(settles: bool) -> None:
     side = greeted()
@@ -298,6 +310,16 @@ def test_a_value_that_does_not_come_to_its_end_is_overdue() -> None:
     assert unfinished.deadline == 32
     unfinished.look(None, {}, 14)
     assert unfinished.deadline == math.inf
+
+
+@pytest.mark.parametrize("frame_since", [10.0, 21.0, 24.0, 25.0, 26.0, 40.0])
+def test_of_a_frame_and_a_value_the_one_that_is_due_first_is_told(frame_since: float) -> None:
+    unfinished = Unfinished(Limits(frame_timeout=5, value_timeout=20))
+    looks = sorted([(10.0, {3: 0}), (frame_since, {3: 0})], key=lambda look: look[0])
+    for now, values in looks:
+        unfinished.look(1 if now >= frame_since else None, values, now)
+    assert unfinished.deadline == min(frame_since + 5, 30)
+    assert unfinished.reason.limit == ("frame_timeout" if frame_since + 5 <= 30 else "value_timeout")
 
 
 def test_a_value_that_follows_another_at_once_has_its_own_time() -> None:

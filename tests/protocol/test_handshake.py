@@ -380,6 +380,18 @@ def test_a_resume_time_of_ages_can_be_said(seconds: float) -> None:
     assert hello_of(wire).parameters["resume"] == 10**12
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, None), (0.0001, None), (0.5, 500)])
+def test_an_importer_says_for_how_long_it_waits_for_a_restart(seconds: float, said: int | None) -> None:
+    limits = attrs.evolve(LIMITS, restart_timeout=seconds)
+    hello = hello_of(Wire(Session(IMPORTER, limits), limits))
+    assert hello.parameters.get("restart") == said
+    exporter = Session(EXPORTER, LIMITS)
+    assert not exporter.awaits_restart
+    wire = Wire(exporter, LIMITS)
+    assert list(wire.receive_data(MAGIC + encode(hello))) == [Greeted()]
+    assert exporter.awaits_restart == (said is not None)
+
+
 def parameters_of(resume: int) -> Parameters:
     return {"frame": 65536, "value": 1000, "buffer": 400, "keepalive": 15_000, "resume": resume}
 

@@ -113,6 +113,14 @@ def test_the_last_epoch_is_over_once_the_importer_proves_with_the_next() -> None
     assert exporter.check_importer(1, importer.importer_proof(both), both)
 
 
+def test_what_is_confirmed_already_stays_as_it_is() -> None:
+    importer, exporter = pair()
+    resume(importer, exporter, 1)
+    for _ in range(2):
+        exporter.confirm()
+        assert (exporter.epoch, exporter.secret) == (importer.epoch, importer.secret) == (1, importer.secret)
+
+
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_fault_68_a_replayed_proof_is_refused(epoch: int) -> None:
     """The exporter's nonce is another on each stream, whatever the importer's is."""

@@ -394,6 +394,16 @@ def test_whatever_a_peer_settles_costs_it_its_connection_at_most(ranges: list[tu
         assert event.message.startswith("expected ")
 
 
+def test_what_was_said_of_the_next_batch_does_not_outlive_its_stream() -> None:
+    receiver = SettledReceiveWindow(10, 1000, None, 100)
+    receiver.receive(0, array_of([value(0, 1)]), more=False)
+    receiver.expect_returned(1, 2)
+    receiver.rewind()
+    assert not receiver.expects_returned
+    assert receiver.receive(1, array_of([value(1, 1)]), more=False) is not None
+    assert receiver.received == 2
+
+
 def test_an_acknowledgement_of_credit_says_nothing_of_values() -> None:
     pair = Pair(window=2)
     pair.send(1, 2)

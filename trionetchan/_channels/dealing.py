@@ -331,6 +331,7 @@ def _values_of(batch: Batch, places: Sequence[int]) -> Iterator[_Value]:
     if isinstance(batch, _NewBatch):
         for place, payload in zip(places, batch.values(places), strict=True):
             yield _Value(batch.number + place, payload)
-    elif isinstance(batch, _BatchOfWaiting):
+    else:
+        assert isinstance(batch, _BatchOfWaiting)
         for place in places:
             yield batch.run[place]

@@ -93,5 +93,4 @@ class Hand:
         self._end(trio.ClosedResourceError, why)
 
     def _end(self, kind: type[Exception], why: str) -> None:
-        if self._gone is None:
-            self._gone = kind(f"{self.name}: expected a delivery in hand, got one that went back: {why}")
+        self._gone = kind(f"{self.name}: expected a delivery in hand, got one that went back: {why}")

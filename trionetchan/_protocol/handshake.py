@@ -18,6 +18,7 @@ is lost: the next one goes back again.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from typing import cast
 
 import attrs
@@ -67,7 +68,7 @@ class _PeerHas:
         self.missing -= 1
 
 
-class Handshake:
+class Handshake(ABC):
     """One side's. `nonce` is random and new for each stream; without one, or a `key`, there is nothing to resume."""
 
     def __init__(self, session: Session, limits: Limits, nonce: bytes | None, key: SessionKey | None) -> None:
@@ -118,13 +119,13 @@ class Handshake:
             case _:
                 raise ProtocolError(f"expected no {kind_name(frame)} now")
 
+    @abstractmethod
     def _greet(self, peer: dict[str, int], said: Parameters) -> Event | None:
         """The peer's hello has come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _on_resume(self, frame: Resume | Resumed, nonces: Nonces) -> Event | None:
         """The peer wants to go on, or does."""
-        raise NotImplementedError
 
     def _begin(self, peer: dict[str, int]) -> Greeted:
         self.session.greet(peer, resumable=self.key is not None)
