@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 from authority import Authority
-from raw_peer import BEGINS, ID, NONCE, RESUMES, RawPeer, hello, import_, ping, proof
+from raw_peer import BEGINS, ID, NONCE, RESUMES, RawPeer, goodbye, hello, import_, ping, proof
 from second_frames import DATA, GOODBYE, HELLO, PONG, POSITION, REJECT, RESUME, RESUMED, Parameters
 from second_session import frame
 from support import serve_tcp, until
@@ -332,6 +332,38 @@ async def test_the_peer_is_gone_when_it_is_known(
         await still_goes_on(other)
 
 
+async def test_authenticate_answers_when_the_time_is_over(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not asked any longer; so the audit log does not say that who was turned away was accepted."""
+    caplog.set_level(logging.INFO, "trionetchan.audit")
+    limits = Limits(handshake_timeout=0.1, goodbye_timeout=5)
+    async with behind_a_door(nursery, limits=limits) as (exporter, door, connect):
+        peer = await connect()
+        await peer.say(hello(), import_(0, "numbers"))
+        await peer.hear(GOODBYE)
+        door.answer("too late")
+        await peer.hear_all()
+        assert peer.heard[-1][1][0] == UNAUTHENTICATED
+        await peer.end()
+        await until(lambda: exporter.statistics().connections == 0)
+        assert exporter.statistics().refused == 1
+    [line] = [record.getMessage() for record in caplog.records if record.name == "trionetchan.audit"]
+    assert line.endswith("`authenticate` has not answered in time")
+
+
+async def test_a_goodbye_of_an_importer_does_not_pass_for_the_exporters_word(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with behind_a_door(nursery) as (exporter, door, connect):
+        peer = await begins(connect, door)
+        await peer.say(goodbye(UNAUTHENTICATED, NOT_ACCEPTED))
+        await peer.hear_all()
+        await until(lambda: exporter.statistics().connections == 0)
+    [line] = [record.getMessage() for record in caplog.records if record.name == "trionetchan"]
+    assert line.endswith(f"ended: the peer ended the connection: {NOT_ACCEPTED}")
+
+
 async def test_two_hundred_at_once(nursery: trio.Nursery) -> None:
     """Each is asked about; they do not wait for each other."""
     door = Door()
@@ -558,3 +590,48 @@ async def test_a_session_goes_on_with_a_new_certificate(nursery: trio.Nursery, t
             assert await channel.receive() == 2
             assert exporter.statistics().resumed == 1
             assert exporter.statistics().principals == {"worker.example": 1}
+
+
+# The next exporter
+
+
+async def refuses_all(credentials: Credentials) -> str | None:
+    raise AuthenticationError("not here")
+
+
+async def denies_all(principal: str, name: str, direction: Direction) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"authenticate": refuses_all}, AuthenticationError), ({"authorize": denies_all}, PermissionDeniedError)],
+)
+async def test_the_exporter_restarts_and_knows_the_importer_no_more(
+    nursery: trio.Nursery, options: dict[str, Any], error: type[NetchanError]
+) -> None:
+    """It says why, at once; and the channel does not end as if it were complete."""
+    bound, stopped = trio.Event(), trio.Event()
+    ends: list[trio.MemoryReceiveChannel[int]] = []
+
+    async def imports(port: int) -> None:
+        with pytest.raises(error) as raised:
+            async with open_tcp_importer(HOST, port, limits=Limits(restart_timeout=8)) as importer:
+                ends.append(await importer.open_receive_channel("numbers", int))
+                bound.set()
+                await ends[0].receive()
+        assert type(raised.value) is error
+        stopped.set()
+
+    async with open_exporter() as exporter:
+        exporter.open_send_channel("numbers", int)
+        port = await serve_tcp(nursery, exporter)
+        nursery.start_soon(imports, port)
+        await bound.wait()
+        await exporter.stop()
+        async with open_exporter(**options) as second:
+            second.open_send_channel("numbers", int)
+            await nursery.start(second.serve_tcp, port)
+            await stopped.wait()
+    with pytest.raises(trio.ClosedResourceError):
+        ends[0].receive_nowait()
