@@ -155,11 +155,9 @@ class Access:
     async def _work(self, peer: Peer, queue: _Queue) -> None:
         """Asks about one import after the other, as long as there are some."""
         try:
-            while not peer.lost:
-                await trio.lowlevel.checkpoint()  # between two, others have their turn, whatever `authorize` does
-                if not queue.requests:  # another task may have taken the last
-                    break
+            while queue.requests and not peer.lost:
                 request = queue.requests.popleft()
+                await trio.lowlevel.checkpoint()  # others have their turn, whatever `authorize` does
                 allowed = await self._is_allowed(peer, request)
                 queue.size -= _size(request)
                 if peer.lost or not peer.session.asks(request.channel):

@@ -22,7 +22,7 @@ class Authority:
     @property
     def file(self) -> Path:
         """Its own certificate."""
-        path = self.directory / "authority.pem"
+        path = self.directory / "authority of the tests.pem"
         if not path.exists():
             self._ca.cert_pem.write_to_path(str(path))
         return path
