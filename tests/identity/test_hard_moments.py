@@ -91,7 +91,7 @@ async def test_authorize_that_raises_when_its_time_is_over(
         await fails_to_clean_up()
         return True
 
-    async with open_exporter(authorize=authorize, limits=Limits(handshake_timeout=0.1)) as exporter:
+    async with open_exporter(authorize=authorize, limits=Limits(handshake_timeout=0.4)) as exporter:
         exporter.open_send_channel("numbers", int)
         port = await serve_tcp(nursery, exporter)
         async with open_tcp_importer(HOST, port) as importer:
@@ -337,7 +337,7 @@ async def test_authenticate_answers_when_the_time_is_over(
 ) -> None:
     """It is not asked any longer; so the audit log does not say that who was turned away was accepted."""
     caplog.set_level(logging.INFO, "trionetchan.audit")
-    limits = Limits(handshake_timeout=0.1, goodbye_timeout=5)
+    limits = Limits(handshake_timeout=0.5, goodbye_timeout=5)
     async with behind_a_door(nursery, limits=limits) as (exporter, door, connect):
         peer = await connect()
         await peer.say(hello(), import_(0, "numbers"))
