@@ -226,6 +226,7 @@ async def still_goes_on(peer: RawPeer) -> None:
     assert await peer.hear(PONG) == (7,)
 
 
+@pytest.mark.promise(77)
 @pytest.mark.parametrize("parameters", [Parameters(), BEGINS])
 async def test_nothing_behind_a_hello_is_looked_at(nursery: trio.Nursery, parameters: Parameters) -> None:
     """Where the importer is not accepted; not before the answer, and not after it."""
@@ -246,6 +247,7 @@ async def test_nothing_behind_a_hello_is_looked_at(nursery: trio.Nursery, parame
         assert (statistics.refused, statistics.denied, statistics.suspended) == (1, 0, 0)
 
 
+@pytest.mark.promise(80)
 async def test_a_session_is_untouched_while_it_is_asked_who_would_resume_it(nursery: trio.Nursery) -> None:
     async with behind_a_door(nursery) as (exporter, door, connect):
         first = await begins(connect, door)
@@ -260,6 +262,7 @@ async def test_a_session_is_untouched_while_it_is_asked_who_would_resume_it(nurs
         assert exporter.statistics().resumed == 1
 
 
+@pytest.mark.promise(80)
 @pytest.mark.parametrize("answer", [None, "second"])
 async def test_a_session_is_untouched_by_who_is_not_accepted(nursery: trio.Nursery, answer: str | None) -> None:
     """Neither while it is on a stream, nor while it waits for one."""
@@ -566,6 +569,7 @@ async def test_a_principal_may_be_any_text(
 # Certificates
 
 
+@pytest.mark.promise(80)
 async def test_a_session_goes_on_with_a_new_certificate(nursery: trio.Nursery, tmp_path: Path) -> None:
     """As when it is renewed while the program runs; not with one of another name."""
     authority = Authority(tmp_path)
