@@ -30,12 +30,12 @@ from trionetchan import (
 __all__ = ["IDENTITY_CASES"]
 
 NOT_ACCEPTED = "expected an importer that this exporter knows, got one that it does not accept"
-NO_ANSWER = "expected to know who this is within 0.1 s, got no answer"
+NO_ANSWER = "expected to know who this is within 0.5 s, got no answer"
 TOO_MUCH = "expected a hello within 65536 bytes, got more without one"
-NO_HELLO = "expected a hello within 0.1 s, got none"
+NO_HELLO = "expected a hello within 0.5 s, got none"
 LOST = "expected a session that can be resumed, got one that is not here"
 GOT = "expected a goodbye, got: "
-QUICK = Limits(handshake_timeout=0.1, goodbye_timeout=0.1)
+QUICK = Limits(handshake_timeout=0.5, goodbye_timeout=0.1)
 HASTY = Limits(goodbye_timeout=0.1)
 WANTS = (import_(0, "jobs"), import_(1, "ints", receives=False), data(1, 0, 1, 2, 3), import_(2, "unknown"))
 WORKERS = allow_certificates("healthy.example", "first.example")
@@ -255,6 +255,7 @@ IDENTITY_CASES: list[Case] = [
         authenticate=never,
         says=NO_ANSWER,
         limits=QUICK,
+        transport="tcp",
     ),
     malformed("61r", "shows a token of no bytes", b"\x40", "expected a token of 1 to 1024 bytes, got 0"),
     malformed(

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 from authority import Authority
-from raw_peer import BEGINS, ID, NONCE, RESUMES, RawPeer, hello, import_, ping, proof
+from raw_peer import BEGINS, ID, NONCE, RESUMES, RawPeer, goodbye, hello, import_, ping, proof
 from second_frames import DATA, GOODBYE, HELLO, PONG, POSITION, REJECT, RESUME, RESUMED, Parameters
 from second_session import frame
 from support import serve_tcp, until
@@ -91,7 +91,7 @@ async def test_authorize_that_raises_when_its_time_is_over(
         await fails_to_clean_up()
         return True
 
-    async with open_exporter(authorize=authorize, limits=Limits(handshake_timeout=0.1)) as exporter:
+    async with open_exporter(authorize=authorize, limits=Limits(handshake_timeout=0.4)) as exporter:
         exporter.open_send_channel("numbers", int)
         port = await serve_tcp(nursery, exporter)
         async with open_tcp_importer(HOST, port) as importer:
@@ -197,7 +197,7 @@ async def behind_a_door(nursery: trio.Nursery, **options: Any) -> AsyncGenerator
         finally:
             for peer in peers:
                 await peer.close_all()
-        nursery.cancel_scope.cancel()
+            exporter.hangup("numbers")  # nobody waits for what sessions without a stream hold of it
 
 
 async def begins(connect: Connect, door: Door) -> RawPeer:
@@ -226,6 +226,7 @@ async def still_goes_on(peer: RawPeer) -> None:
     assert await peer.hear(PONG) == (7,)
 
 
+@pytest.mark.promise(77)
 @pytest.mark.parametrize("parameters", [Parameters(), BEGINS])
 async def test_nothing_behind_a_hello_is_looked_at(nursery: trio.Nursery, parameters: Parameters) -> None:
     """Where the importer is not accepted; not before the answer, and not after it."""
@@ -246,6 +247,7 @@ async def test_nothing_behind_a_hello_is_looked_at(nursery: trio.Nursery, parame
         assert (statistics.refused, statistics.denied, statistics.suspended) == (1, 0, 0)
 
 
+@pytest.mark.promise(80)
 async def test_a_session_is_untouched_while_it_is_asked_who_would_resume_it(nursery: trio.Nursery) -> None:
     async with behind_a_door(nursery) as (exporter, door, connect):
         first = await begins(connect, door)
@@ -260,6 +262,7 @@ async def test_a_session_is_untouched_while_it_is_asked_who_would_resume_it(nurs
         assert exporter.statistics().resumed == 1
 
 
+@pytest.mark.promise(80)
 @pytest.mark.parametrize("answer", [None, "second"])
 async def test_a_session_is_untouched_by_who_is_not_accepted(nursery: trio.Nursery, answer: str | None) -> None:
     """Neither while it is on a stream, nor while it waits for one."""
@@ -330,6 +333,38 @@ async def test_the_peer_is_gone_when_it_is_known(
         assert exporter.statistics().channels["numbers"].peers == 0
         other = await begins(connect, door)
         await still_goes_on(other)
+
+
+async def test_authenticate_answers_when_the_time_is_over(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not asked any longer; so the audit log does not say that who was turned away was accepted."""
+    caplog.set_level(logging.INFO, "trionetchan.audit")
+    limits = Limits(handshake_timeout=0.5, goodbye_timeout=5)
+    async with behind_a_door(nursery, limits=limits) as (exporter, door, connect):
+        peer = await connect()
+        await peer.say(hello(), import_(0, "numbers"))
+        await peer.hear(GOODBYE)
+        door.answer("too late")
+        await peer.hear_all()
+        assert peer.heard[-1][1][0] == UNAUTHENTICATED
+        await peer.end()
+        await until(lambda: exporter.statistics().connections == 0)
+        assert exporter.statistics().refused == 1
+    [line] = [record.getMessage() for record in caplog.records if record.name == "trionetchan.audit"]
+    assert line.endswith("`authenticate` has not answered in time")
+
+
+async def test_a_goodbye_of_an_importer_does_not_pass_for_the_exporters_word(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with behind_a_door(nursery) as (exporter, door, connect):
+        peer = await begins(connect, door)
+        await peer.say(goodbye(UNAUTHENTICATED, NOT_ACCEPTED))
+        await peer.hear_all()
+        await until(lambda: exporter.statistics().connections == 0)
+    [line] = [record.getMessage() for record in caplog.records if "ended:" in record.getMessage()]
+    assert line.endswith(f"ended: the peer ended the connection: {NOT_ACCEPTED}")
 
 
 async def test_two_hundred_at_once(nursery: trio.Nursery) -> None:
@@ -534,6 +569,7 @@ async def test_a_principal_may_be_any_text(
 # Certificates
 
 
+@pytest.mark.promise(80)
 async def test_a_session_goes_on_with_a_new_certificate(nursery: trio.Nursery, tmp_path: Path) -> None:
     """As when it is renewed while the program runs; not with one of another name."""
     authority = Authority(tmp_path)
@@ -558,3 +594,48 @@ async def test_a_session_goes_on_with_a_new_certificate(nursery: trio.Nursery, t
             assert await channel.receive() == 2
             assert exporter.statistics().resumed == 1
             assert exporter.statistics().principals == {"worker.example": 1}
+
+
+# The next exporter
+
+
+async def refuses_all(credentials: Credentials) -> str | None:
+    raise AuthenticationError("not here")
+
+
+async def denies_all(principal: str, name: str, direction: Direction) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"authenticate": refuses_all}, AuthenticationError), ({"authorize": denies_all}, PermissionDeniedError)],
+)
+async def test_the_exporter_restarts_and_knows_the_importer_no_more(
+    nursery: trio.Nursery, options: dict[str, Any], error: type[NetchanError]
+) -> None:
+    """It says why, at once; and the channel does not end as if it were complete."""
+    bound, stopped = trio.Event(), trio.Event()
+    ends: list[trio.MemoryReceiveChannel[int]] = []
+
+    async def imports(port: int) -> None:
+        with pytest.raises(error) as raised:
+            async with open_tcp_importer(HOST, port, limits=Limits(restart_timeout=8)) as importer:
+                ends.append(await importer.open_receive_channel("numbers", int))
+                bound.set()
+                await ends[0].receive()
+        assert type(raised.value) is error
+        stopped.set()
+
+    async with open_exporter() as exporter:
+        exporter.open_send_channel("numbers", int)
+        port = await serve_tcp(nursery, exporter)
+        nursery.start_soon(imports, port)
+        await bound.wait()
+        await exporter.stop()
+        async with open_exporter(**options) as second:
+            second.open_send_channel("numbers", int)
+            await nursery.start(second.serve_tcp, port)
+            await stopped.wait()
+    with pytest.raises(trio.ClosedResourceError):
+        ends[0].receive_nowait()

@@ -26,6 +26,8 @@ from trionetchan._network.websocket import Acceptor, WebSocketStream, connected
 from trionetchan._network.websocket_handshake import Address
 from trionetchan._protocol.frames import MAGIC, VERSION, Hello, Import, Ping, encode
 
+pytestmark = pytest.mark.promise(77)
+
 HOST = "127.0.0.1"
 KIB = 2**10
 FORMS = ["tcp", "tls", "websocket", "wss"]
