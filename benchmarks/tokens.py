@@ -22,7 +22,7 @@ import rich.box
 import rich.console
 import rich.table
 
-from trionetchan._identity import TokenCheck
+from trionetchan._policies import TokenCheck
 
 __all__ = ["main"]
 

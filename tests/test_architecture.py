@@ -18,7 +18,9 @@ PACKAGE = Path(trionetchan.__file__).parent
 GROUND = frozenset(
     {"_errors", "_limits", "_statistics", "_cbor", "_batch", "_opening", "_log", "_allowance", "_identity"}
 )
-HALL = frozenset({"_access", "_arguments", "_endpoint", "_exporter", "_importer", "_rebinding", "_stopping"})
+HALL = frozenset(
+    {"_access", "_arguments", "_endpoint", "_exporter", "_importer", "_policies", "_rebinding", "_stopping"}
+)
 TOP = frozenset({"__init__", "__main__"})
 ROOMS: dict[str, set[str]] = {
     "ground": set(),

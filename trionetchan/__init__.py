@@ -28,16 +28,12 @@ from ._identity import (
     Certificate,
     Credentials,
     UnixUser,
-    allow_certificates,
-    any_of,
-    name_patterns,
-    same_user,
-    tokens,
 )
 from ._importer import Delivery, Importer, open_importer, open_tcp_importer, open_unix_importer, open_websocket_importer
 from ._limits import Limits
 from ._network.listening import BoundListener
 from ._network.tls import client_ssl_context, server_ssl_context
+from ._policies import allow_certificates, any_of, name_patterns, same_user, tokens
 from ._statistics import ChannelStatistics, Direction, ExporterStatistics, ImporterStatistics
 
 __all__ = [

@@ -182,6 +182,8 @@ class Access:
                 allowed = await self._authorize(principal, request.name, direction)
         if patience.cancelled_caught:
             self._log.error("`authorize` has not answered within %g s, for %s", timeout, _shown(principal))
+        if not isinstance(allowed, bool):
+            self._log.error("expected True or False of `authorize`, got %s", f"{allowed!r:.40}")
         if allowed is not True:
             return False
         audit.info("allowed %s to %s %s", _shown(principal), _verb(direction), _shown(request.name))

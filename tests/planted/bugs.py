@@ -413,8 +413,8 @@ _LISTED = [
         "log-without-bound",
         "each bad connection has its line in the log",
         "_log.py",
-        "        self._allowed.spend(1, now)\n        logger.log",
-        "        logger.log",
+        "        self._allowed.spend(1, now)\n        self._logger.log",
+        "        self._logger.log",
         "network/test_bounded_log.py::test_a_second_has_so_many_lines",
     ),
     Bug(

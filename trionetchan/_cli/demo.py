@@ -34,9 +34,9 @@ import attrs
 import trio
 
 from .._exporter import Exporter, open_exporter
-from .._identity import allow_certificates, name_patterns
 from .._importer import Delivery, Importer, open_tcp_importer
 from .._limits import Limits
+from .._policies import allow_certificates, name_patterns
 from .._statistics import Direction
 from .certificates import EXPORTER, WORKER, Certificates
 from .texts import Bundle, Piece, TextFile, bundles, candidates, count_words, look_at
