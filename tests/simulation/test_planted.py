@@ -182,8 +182,8 @@ SEEDS: dict[Plant, int] = {
     a_crash_counts_as_an_end: 4,
     a_window_is_one_too_large: 0,
     unconfirmed_values_are_not_listed: 7,
-    unconfirmed_values_are_listed_as_unsent: 0,
-    drops_are_not_told: 0,
+    unconfirmed_values_are_listed_as_unsent: 345,
+    drops_are_not_told: 21,
 }
 
 
