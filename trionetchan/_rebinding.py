@@ -129,7 +129,11 @@ class Binding:
         """Of how many values it is to be bound anew."""
         if self.count is None:
             return None
-        return self.count - (self.link.acknowledged if isinstance(self.link, SendLink) else self.link.received)
+        link = self.link
+        if isinstance(link, SendLink):
+            return self.count - link.acknowledged
+        # What arrived is delivered all the same; but what the program has to settle and has not goes back.
+        return self.count - link.received + (link.unsettled if link.settles else 0)
 
 
 @attrs.frozen(kw_only=True)

@@ -157,6 +157,8 @@ def draw(seed: int) -> Plan:
         max_log_lines=10**6,
     )
     importers = tuple(_importer(chance, channels, limits) for _ in range(chance.choice([1, 1, 2, 2, 3, 4])))
+    if any(channel.padding == LARGE for channel in channels):  # in small pieces they would take a while
+        importers = tuple(attrs.evolve(importer, quality=Quality(capacity=20_000)) for importer in importers)
     if chance.random() < 0.12:
         return _isolation(chance, Plan(seed=seed, channels=channels, importers=importers, steps=(), limits=limits))
     # A few kinds of steps, again and again, reach more than a few of each kind.
@@ -176,7 +178,7 @@ def draw(seed: int) -> Plan:
 def _isolation(chance: random.Random, plan: Plan) -> Plan:
     """A slow importer, or two, that have much in their hands, lose the network for longer than their sessions may."""
     limits = attrs.evolve(plan.limits, resume_timeout=chance.choice([2, 5]), keepalive_timeout=chance.choice([0.5, 2]))
-    channels = tuple(attrs.evolve(channel, values=20, pace=0) for channel in plan.channels)
+    channels = tuple(attrs.evolve(channel, values=20, pace=0, padding=0) for channel in plan.channels)
     slow = chance.choice([1, 1, 2])
     importers = tuple(
         ImporterPlan(
@@ -221,17 +223,18 @@ def _pace(chance: random.Random) -> float:
 
 def _channel(chance: random.Random, number: int, restarts: bool) -> ChannelPlan:
     down = chance.random() < 0.6
+    large = chance.random() < 0.02
     return ChannelPlan(
         name=f"{'down' if down else 'up'}{number}",
         down=down,
         senders=chance.choice([1, 1, 2]),
-        values=chance.choice([0, 1, 3, 6, 10, 20]),
+        values=chance.choice([0, 1, 3, 6, 10, 20]) if not large else 3,
         buffer=chance.choice([0, 0, 1, 3, 10]),
         window=chance.choice([1, 2, 4, 16, 64]),
         importers=None if restarts and not down else chance.choice([1, 1, 2, None]),
         dead_letters=chance.random() < 0.5,
         pace=_pace(chance),
-        padding=chance.choice([0, 0, 0, 40, 600, LARGE if chance.random() < 0.1 else 0]),
+        padding=chance.choice([0, 0, 0, 40, 600]) if not large else LARGE,
     )
 
 

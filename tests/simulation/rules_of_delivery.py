@@ -184,6 +184,8 @@ def window_exceeded(account: Account) -> Findings:
     for channel in account.channels.values():
         held: dict[str, set[int]] = defaultdict(set)
         for at, event in enumerate(account.events):
+            if event.what in (What.STOPPED, What.NOT_STOPPED):
+                held.clear()  # what was not settled went back with the exporter
             if event.channel != channel.name or event.end not in channel.imports:
                 continue
             one = channel.imports[event.end]

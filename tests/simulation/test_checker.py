@@ -128,6 +128,10 @@ FINE: dict[str, Events] = {
     "refused": [*START, one(What.HANGS_UP, "exporter0", DOWN), one(What.BINDS, "a", DOWN, "x", window=1, count=None,
                 manual=False, buffer=0), one(What.NOT_BOUND, "a", DOWN, "x", why="NoSuchChannelError")],
     "hung up by itself": [*START, *bound("a"), one(What.HANGS_UP, "a", DOWN), A_ENDS],
+    "held since before a restart": [
+        *START, *manual("a", window=1), *sent(0, 1), *got("a", 0, redelivered=False), one(What.STOPS, "exporter0"),
+        one(What.NOT_STOPPED, "exporter0"), *got("a", 1, redelivered=False), *acked("a", 0, 1),
+    ],
     "acknowledged": [*START, *bound("a"), *sent(0), *got("a", 0),
                      counted("exporter0", DOWN, sent=1, acknowledged=1)],
 }  # fmt: skip

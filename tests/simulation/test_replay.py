@@ -1,5 +1,6 @@
 """The same seed is the same history, in any process; and a seed that fails says how to see it again."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import hashlib
@@ -7,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import trio
+import trio.testing
 from support import child_environment
+
+from trionetchan import open_exporter
 
 from .checker import Finding
 from .plan import draw
@@ -33,6 +38,20 @@ def test_the_same_history_in_each_process() -> None:
         with child_environment(PYTHONHASHSEED=hash_seed) as env:
             there = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True)
         assert there.stdout.split() == here
+
+
+async def test_an_exporter_has_its_connections_in_the_order_in_which_they_came() -> None:
+    """It says goodbye in this order: in that of a set, which is one of addresses, no two runs would be the same."""
+    known: list[object] = []
+    async with trio.open_nursery() as nursery, open_exporter() as exporter:
+        for _ in range(20):
+            _, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(exporter.serve_stream, theirs)
+            await trio.testing.wait_all_tasks_blocked()
+            known += [connection for connection in exporter._connections if connection not in known]
+        assert [*exporter._connections] == known
+        assert len(known) == 20
+        nursery.cancel_scope.cancel()
 
 
 def test_a_replay_by_hand() -> None:

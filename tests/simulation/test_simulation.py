@@ -11,7 +11,7 @@ import pytest
 
 from .running import simulate
 
-USUAL = 600
+USUAL = 1000
 EXAMPLES = int(os.environ.get("TRIONETCHAN_EXAMPLES") or "0") or USUAL
 PARTS = 30  # that can run in parallel
 

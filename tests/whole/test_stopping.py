@@ -213,6 +213,33 @@ async def test_counted_imports_ask_for_what_is_left(autojump_clock: trio.testing
             assert await take_all(await importer.open_receive_channel("out", int)) == [5, 6, 7]
 
 
+@pytest.mark.promise(68)
+async def test_a_delivery_that_went_back_does_not_count(
+    autojump_clock: trio.testing.MockClock, address: Address
+) -> None:
+    """An import that settles its values, of which two had arrived and one was settled, asks for one more, not for none.
+
+    The simulation found it: the import ended at once, with the count not reached.
+    """
+    async with open_importer_at(address) as (first, importer):
+        out = first.open_send_channel("out", int, max_buffer_size=10)
+        receive = await importer.open_receive_channel("out", int, count=2, acknowledge="manual", max_buffer_size=2)
+        for number in range(2):
+            await out.send(number)
+        deliveries = await take(receive, 2)
+        await deliveries[0].ack()
+        await address.stop(timeout=1)
+        async with address.opened() as second, second.open_send_channel("out", int, max_buffer_size=10) as out2:
+            for number in range(1, 4):
+                await out2.send(number)
+            with pytest.raises(trio.BrokenResourceError):
+                await deliveries[1].ack()
+            again = await receive.receive()
+            assert again.value == 1
+            await again.ack()
+            assert await take_all(receive) == []
+
+
 @pytest.mark.promise(66)
 async def test_a_stop_that_takes_too_long_is_logged_with_its_counts(
     autojump_clock: trio.testing.MockClock, address: Address, caplog: pytest.LogCaptureFixture
