@@ -90,8 +90,14 @@ async def give_back(channels: Iterable[Channel], timeout: float) -> None:
                 await channel.give_back()
 
 
-async def say_farewell(connections: Collection[Connection]) -> None:
-    """Says goodbye on all connections, to who wants to know that the exporter restarts."""
+async def say_farewell(connections: Collection[Connection], timeout: float) -> None:
+    """Says goodbye on all connections, to who wants to know that the exporter restarts.
+
+    Whose hello is on its way, for so many seconds at most, is waited for: it may say so.
+    """
+    with trio.move_on_after(timeout):
+        for connection in connections:
+            await connection.peer.greeted.wait()
     for connection in connections:
         restarting = connection.peer.session.awaits_restart
         connection.leave(Code.RESTARTING if restarting else Code.FINISHED)
