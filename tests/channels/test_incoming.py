@@ -474,6 +474,17 @@ async def test_a_stop_delivers_what_had_arrived_and_takes_nothing_more() -> None
         assert one.channel.orphaned
 
 
+async def test_peers_whose_connection_ends_are_told_nothing() -> None:
+    async with case(0) as one:
+        one.link.brings(one.channel, 1, 2)
+        await settle()
+        one.channel.finish(None, keep_end=True)
+        await one.channel.closed.wait()
+        assert (one.link.closes, one.channel.links, one.channel.counts.undelivered) == ([], {}.keys(), 2)
+        assert one.channel.why_ended == "it has ended"
+        assert not one.at_end()
+
+
 async def test_an_orphan_is_there_until_the_next_peer_comes_or_the_channel_ends() -> None:
     async with case(importers=1) as one:
         assert not one.channel.orphaned

@@ -411,7 +411,7 @@ def test_fault_66_and_67_a_refusal_says_goodbye_and_leaves_a_live_session_alone(
     for event in stranger.receive_data(encode(attrs.evolve(RESUME, proof=bytes(32), seen=99, channels=2**62))):
         assert isinstance(event, ResumeRequested)
         assert not key.check_importer(event.epoch, event.proof, event.nonces)
-        stranger.leave(Code.SESSION_LOST, "expected a session that can be resumed, got one that is not here")
+        stranger.refuse("expected a session that can be resumed, got one that is not here")
     (goodbye,) = said(stranger)
     assert isinstance(goodbye, Goodbye)
     assert goodbye.code is Code.SESSION_LOST
@@ -454,7 +454,7 @@ def test_fault_72_another_exporter_does_not_know_the_session() -> None:
     assert list(pair.wires[IMPORTER].receive_data(take(pair.wires[EXPORTER]))) == []
     for event in pair.wires[EXPORTER].receive_data(take(pair.wires[IMPORTER])):
         assert isinstance(event, ResumeRequested)
-        pair.wires[EXPORTER].leave(Code.SESSION_LOST, "unknown")
+        pair.wires[EXPORTER].refuse("unknown")
     assert list(pair.wires[IMPORTER].receive_data(take(pair.wires[EXPORTER]))) == [
         PeerLeft(Code.SESSION_LOST, "unknown")
     ]
@@ -701,7 +701,7 @@ def test_fault_69_a_resume_that_was_long_under_way_takes_nothing_from_a_later_on
     for event in early.receive_data(under_way):
         assert isinstance(event, ResumeRequested)
         assert not key.check_importer(event.epoch, event.proof, event.nonces)
-        early.leave(Code.SESSION_LOST, "unknown")
+        early.refuse("unknown")
     pair.exporter.send(0, batch(2))
     assert ValuesReceived(0, batch(2).payload, 2) in pair.carry()
     assert pair.wires == later
