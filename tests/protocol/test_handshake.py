@@ -49,7 +49,7 @@ from trionetchan._protocol.frames import (
     encode,
 )
 from trionetchan._protocol.resuming import Nonces, SessionKey
-from trionetchan._protocol.session import MAX_UNSEEN, Role, Session
+from trionetchan._protocol.session import MAX_UNSEEN, SEEN_INTERVAL, Role, Session
 from trionetchan._protocol.wire import Wire
 
 PLAIN: Parameters = {"frame": 65536, "value": 1000, "buffer": 400, "keepalive": 15_000, "settle": 1}
@@ -668,6 +668,18 @@ def test_a_resume_in_which_the_exporter_has_seen_something_establishes_the_sessi
     assert pair.importer.established
     pair.exporter.accept(channel, window=5, schema=b"")
     assert pair.carry() == [Accepted(channel, b"")]
+
+
+def test_an_exporter_that_says_what_it_has_seen_has_state_of_the_session() -> None:
+    """What it has seen is forgotten here; so the session cannot begin anew without it."""
+    pair = begun()
+    for number in range(SEEN_INTERVAL // 2):  # each is asked for and withdrawn: two frames
+        channel = pair.importer.request(f"x{number}", receives=True, window=5, count=None, schema=b"")
+        pair.importer.close(channel, Code.WITHDRAWN)
+    assert not pair.importer.established
+    assert {type(event) for event in pair.carry()} == {ImportRequested}  # answers come too late
+    assert pair.importer.outbox.unseen == 0
+    assert pair.importer.established
 
 
 def test_a_resume_in_which_the_exporter_has_seen_nothing_does_not() -> None:
