@@ -474,6 +474,17 @@ async def test_a_stop_delivers_what_had_arrived_and_takes_nothing_more() -> None
         assert one.channel.orphaned
 
 
+async def test_peers_whose_connection_ends_are_told_nothing() -> None:
+    async with case(0) as one:
+        one.link.brings(one.channel, 1, 2)
+        await settle()
+        one.channel.finish(None, keep_end=True)
+        await one.channel.closed.wait()
+        assert (one.link.closes, one.channel.links, one.channel.counts.undelivered) == ([], {}.keys(), 2)
+        assert one.channel.why_ended == "it has ended"
+        assert not one.at_end()
+
+
 async def test_an_orphan_is_there_until_the_next_peer_comes_or_the_channel_ends() -> None:
     async with case(importers=1) as one:
         assert not one.channel.orphaned
@@ -581,9 +592,10 @@ async def test_giving_back_waits_for_a_send_that_cannot_be_cancelled(nursery: tr
     async with trio.open_nursery() as inner:
         inner.start_soon(channel.give_back)
         await settle()
-        assert len(inner.child_tasks) == 1
+        waits = len(inner.child_tasks) == 1
         end.go.set()
     await settle()
+    assert waits
     assert (end.values, link.deliveries) == ([1], 1)
     channel.finish(Code.FINISHED)
 

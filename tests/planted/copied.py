@@ -31,7 +31,7 @@ LARGE = ("trio", "trio.testing", "hypothesis", "hypothesis.stateful", "cbor2", "
 RESULT, RUNNING = "result.json", "running.txt"  # what a run writes: what came of it, and the test that it is at
 MEMORY = 4 * 2**30  # bytes that a run may take: a bug may make it endless
 LONGEST = 12.0  # seconds of the processor that a test may take, unless said otherwise
-LONGEST_RUN = 3600.0  # seconds
+LONGEST_RUN = 1200.0  # seconds that all tests of a run may take, however busy the machine is
 
 
 def preload() -> None:

@@ -133,6 +133,6 @@ class ResumableSide(Side):
             or key.id != request.session
             or not key.check_importer(request.epoch, request.proof, request.nonces)
         ):
-            self.wire.leave(Code.SESSION_LOST, "no such session")
+            self.wire.refuse("no such session")
         else:
             self.wire.resume(self.session, key)

@@ -18,6 +18,7 @@ from trionetchan._protocol.events import ImportRequested, LimitExceeded, TurnOve
 from trionetchan._protocol.frames import (
     MAGIC,
     VERSION,
+    Accept,
     Ack,
     Close,
     Data,
@@ -27,6 +28,7 @@ from trionetchan._protocol.frames import (
     Import,
     Ping,
     Pong,
+    Redelivered,
     Settle,
     data_head,
     encode,
@@ -146,9 +148,17 @@ def test_a_late_large_frame_is_one_in_however_many_chunks_it_comes() -> None:
     expected = side.session.costs.expected
     payload = b"\x81\x59" + (60_000 - 4).to_bytes(2, "big") + bytes(60_000 - 4)
     frame = data_head(0, 0, more=False, size=len(payload)) + payload
-    for start in range(0, len(frame), 5000):
-        assert list(side.receive_data(frame[start : start + 5000])) == []
+    for start in range(0, len(frame), 20_000):  # so large that each is passed on at once
+        assert list(side.receive_data(frame[start : start + 20_000])) == []
     assert (expected - side.session.costs.expected, side.session.costs.useless) == (1, 0)
+
+
+def test_what_comes_again_may_be_announced_once() -> None:
+    side = greeted(role=Role.IMPORTER)
+    channel = side.request("x", receives=True, window=5, count=None, schema=b"", settles=True)
+    assert hear(side, Accept(channel, 5, b""), Redelivered(channel, 0, 1)) == 0
+    assert hear(side, Redelivered(channel, 0, 1)) == 1
+    assert hear(side, data(channel, 0, b"\x81\x00"), Redelivered(channel, 1, 1)) == 0
 
 
 @pytest.mark.parametrize("settles", [False, True])

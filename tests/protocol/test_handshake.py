@@ -49,7 +49,7 @@ from trionetchan._protocol.frames import (
     encode,
 )
 from trionetchan._protocol.resuming import Nonces, SessionKey
-from trionetchan._protocol.session import MAX_UNSEEN, Role, Session
+from trionetchan._protocol.session import MAX_UNSEEN, SEEN_INTERVAL, Role, Session
 from trionetchan._protocol.wire import Wire
 
 PLAIN: Parameters = {"frame": 65536, "value": 1000, "buffer": 400, "keepalive": 15_000, "settle": 1}
@@ -411,7 +411,7 @@ def test_fault_66_and_67_a_refusal_says_goodbye_and_leaves_a_live_session_alone(
     for event in stranger.receive_data(encode(attrs.evolve(RESUME, proof=bytes(32), seen=99, channels=2**62))):
         assert isinstance(event, ResumeRequested)
         assert not key.check_importer(event.epoch, event.proof, event.nonces)
-        stranger.leave(Code.SESSION_LOST, "expected a session that can be resumed, got one that is not here")
+        stranger.refuse("expected a session that can be resumed, got one that is not here")
     (goodbye,) = said(stranger)
     assert isinstance(goodbye, Goodbye)
     assert goodbye.code is Code.SESSION_LOST
@@ -454,7 +454,7 @@ def test_fault_72_another_exporter_does_not_know_the_session() -> None:
     assert list(pair.wires[IMPORTER].receive_data(take(pair.wires[EXPORTER]))) == []
     for event in pair.wires[EXPORTER].receive_data(take(pair.wires[IMPORTER])):
         assert isinstance(event, ResumeRequested)
-        pair.wires[EXPORTER].leave(Code.SESSION_LOST, "unknown")
+        pair.wires[EXPORTER].refuse("unknown")
     assert list(pair.wires[IMPORTER].receive_data(take(pair.wires[EXPORTER]))) == [
         PeerLeft(Code.SESSION_LOST, "unknown")
     ]
@@ -670,6 +670,18 @@ def test_a_resume_in_which_the_exporter_has_seen_something_establishes_the_sessi
     assert pair.carry() == [Accepted(channel, b"")]
 
 
+def test_an_exporter_that_says_what_it_has_seen_has_state_of_the_session() -> None:
+    """What it has seen is forgotten here; so the session cannot begin anew without it."""
+    pair = begun()
+    for number in range(SEEN_INTERVAL // 2):  # each is asked for and withdrawn: two frames
+        channel = pair.importer.request(f"x{number}", receives=True, window=5, count=None, schema=b"")
+        pair.importer.close(channel, Code.WITHDRAWN)
+    assert not pair.importer.established
+    assert {type(event) for event in pair.carry()} == {ImportRequested}  # answers come too late
+    assert pair.importer.outbox.unseen == 0
+    assert pair.importer.established
+
+
 def test_a_resume_in_which_the_exporter_has_seen_nothing_does_not() -> None:
     pair = begun()
     pair.importer.request("x", receives=True, window=5, count=None, schema=b"")
@@ -701,7 +713,7 @@ def test_fault_69_a_resume_that_was_long_under_way_takes_nothing_from_a_later_on
     for event in early.receive_data(under_way):
         assert isinstance(event, ResumeRequested)
         assert not key.check_importer(event.epoch, event.proof, event.nonces)
-        early.leave(Code.SESSION_LOST, "unknown")
+        early.refuse("unknown")
     pair.exporter.send(0, batch(2))
     assert ValuesReceived(0, batch(2).payload, 2) in pair.carry()
     assert pair.wires == later
