@@ -1,15 +1,22 @@
 """How sphinx makes the documentation site of the pages in this directory.
 
-`python -m sphinx -W --keep-going docs build/docs` (with the `docs` extra) makes it, and fails where a link within it leads
-nowhere. It needs no network. `-t online` adds links to the pages of Python and trio; `-b linkcheck` looks whether the
-links to other sites are good: both need the network.
+`python -m sphinx -W --keep-going docs build/docs` (with the `docs` extra) makes it, and fails where a link within it
+leads nowhere. It needs no network. `-t online` adds links to the pages of Python and trio; `-b linkcheck` looks whether
+the links to other sites are good: both need the network.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import sphinx.application
 
 import trionetchan
+
+if TYPE_CHECKING:
+    from sphinx.util.tags import Tags
+
+    tags: Tags  # sphinx puts it there
 
 project = "trionetchan"
 author = "The trionetchan developers"
@@ -40,7 +47,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
-if tags.has("online"):  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore
+if tags.has("online"):
     intersphinx_mapping = {
         "python": ("https://docs.python.org/3", None),
         "trio": ("https://trio.readthedocs.io/en/stable", None),
