@@ -7,16 +7,12 @@ the links to other sites are good: both need the network.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import sphinx.application
+from sphinx.util.tags import Tags
 
 import trionetchan
 
-if TYPE_CHECKING:
-    from sphinx.util.tags import Tags
-
-    tags: Tags  # sphinx puts it there
+tags: Tags = globals()["tags"]  # sphinx puts it there
 
 project = "trionetchan"
 author = "The trionetchan developers"

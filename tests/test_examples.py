@@ -8,12 +8,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
 import trio
+from programs import Program, running
 from support import child_environment, until
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -21,59 +21,9 @@ PROGRAMS = sorted(EXAMPLES.glob("*.py"))
 MOST_LINES = 120
 
 
-class Program:
-    """A running example: its lines of output, and of standard error, as they come."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self.process = process
-        self.output = self.errors = ""
-
-    async def collect(self) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._collect, "output", self.process.stdout)
-            nursery.start_soon(self._collect, "errors", self.process.stderr)
-
-    async def _collect(self, where: str, stream: trio.abc.ReceiveStream | None) -> None:
-        assert stream is not None
-        async with stream:
-            async for chunk in stream:
-                setattr(self, where, getattr(self, where) + chunk.decode())
-
-    async def port(self) -> int:
-        """The port that it says it serves."""
-        await until(lambda: re.search(r"port \d+\n", self.errors) is not None)
-        return int(re.findall(r"port (\d+)\n", self.errors)[0])
-
-    async def feed(self, text: str) -> None:
-        assert self.process.stdin is not None
-        await self.process.stdin.send_all(text.encode())
-
-    def lines(self) -> list[str]:
-        return self.output.splitlines()
-
-
-Start = Callable[..., AbstractAsyncContextManager[Program]]
-
-
-@asynccontextmanager
-async def start(name: str, *arguments: object) -> AsyncGenerator[Program]:
-    """Runs an example. A normal end of the block waits for its end; then all of its output has been read."""
-    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
-    pipe = subprocess.PIPE
-    with child_environment() as env:
-        process = await trio.lowlevel.open_process(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env)
-        program = Program(process)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(program.collect)
-                yield program
-                await process.wait()
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-                if process.stdin is not None:
-                    await process.stdin.aclose()
+def start(name: str, *arguments: object) -> AbstractAsyncContextManager[Program]:
+    """Runs an example."""
+    return running(EXAMPLES / f"{name}.py", *arguments)
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
@@ -137,11 +87,11 @@ async def test_work_queue_ends_at_an_interrupt(tmp_path: Path) -> None:
 
 
 async def test_log_collector_can_be_restarted_without_losing_a_line() -> None:
-    async with AsyncExitStack() as running:
-        first = await running.enter_async_context(start("log_collector", "collect", 0))
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(start("log_collector", "collect", 0))
         port = await first.port()
         one, two = [
-            await running.enter_async_context(start("log_collector", "ship", "127.0.0.1", port, name))
+            await stack.enter_async_context(start("log_collector", "ship", "127.0.0.1", port, name))
             for name in ("one", "two")
         ]
         for shipper in (one, two):
@@ -150,7 +100,7 @@ async def test_log_collector_can_be_restarted_without_losing_a_line() -> None:
         first.process.send_signal(signal.SIGINT)
         await first.process.wait()
         await one.feed("between\n")
-        second = await running.enter_async_context(start("log_collector", "collect", port))
+        second = await stack.enter_async_context(start("log_collector", "collect", port))
         for shipper in (one, two):
             await shipper.feed("late")
             assert shipper.process.stdin is not None
@@ -189,11 +139,11 @@ def divisors(number: int) -> list[int]:
 
 
 async def test_telemetry_draws_what_everybody_measures_and_who_measures_survives_the_watcher() -> None:
-    async with AsyncExitStack() as running:
-        watcher = await running.enter_async_context(start("telemetry", "watch", 0))
+    async with AsyncExitStack() as stack:
+        watcher = await stack.enter_async_context(start("telemetry", "watch", 0))
         port = await watcher.port()
         here, there = [
-            await running.enter_async_context(start("telemetry", "measure", "127.0.0.1", port, name))
+            await stack.enter_async_context(start("telemetry", "measure", "127.0.0.1", port, name))
             for name in ("here", "there")
         ]
         await until(
@@ -201,7 +151,7 @@ async def test_telemetry_draws_what_everybody_measures_and_who_measures_survives
         )
         watcher.process.send_signal(signal.SIGINT)
         await watcher.process.wait()
-        again = await running.enter_async_context(start("telemetry", "watch", port))
+        again = await stack.enter_async_context(start("telemetry", "watch", port))
         await until(lambda: "here load" in again.output)
         for program in (here, there, again):
             program.process.send_signal(signal.SIGINT)
