@@ -13,6 +13,7 @@ from support import until
 
 PAGE = (Path(__file__).parent.parent / "docs" / "tutorial.md").read_text(encoding="utf-8")
 STEPS = re.split(r"^## \d\. ", PAGE, flags=re.MULTILINE)
+SAYS_WHEN_AT_REST = "testing.wait_all_tasks_blocked(0.1); print('at rest', flush=True); await trio.sleep_forever()"
 LOOPBACK = "127.0.0.1"
 
 
@@ -39,10 +40,10 @@ def write(directory: Path, step: int, port: int) -> dict[str, Path]:
     return {path.stem: path for path in directory.glob("*.py")}
 
 
-def stuck(worker: Path) -> Path:
+def stuck(worker: Path, work: str = "sleep_forever()") -> Path:
     """A worker that is never done with its first job."""
     path = worker.with_name("stuck.py")
-    path.write_text(worker.read_text(encoding="utf-8").replace("sleep(0.001)", "sleep_forever()"), encoding="utf-8")
+    path.write_text(worker.read_text(encoding="utf-8").replace("sleep(0.001)", work), encoding="utf-8")
     return path
 
 
@@ -98,13 +99,15 @@ async def test_a_killed_worker_loses_the_job_in_its_hands(tmp_path: Path, port: 
     """Until it is the worker who says what is done."""
     files = write(tmp_path, 3, port)
     # Only so that this test need not wait for what the worker that is killed had not been handed yet.
-    killed = stuck(files["worker"])
-    killed.write_text(killed.read_text().replace(f"{port})", f"{port}, limits=trionetchan.Limits(resume_timeout=0))"))
+    text = stuck(files["worker"], SAYS_WHEN_AT_REST).read_text()
+    killed = tmp_path / "killed.py"
+    limits = "limits=trionetchan.Limits(resume_timeout=0)"
+    killed.write_text("import trio.testing\n" + text.replace(f"{port})", f"{port}, {limits})"))
     async with running(files["server"]) as server:
         await serves(server, port)
         async with running(killed) as one:
-            await until(lambda: one.output == "at 0\n")
-            one.process.send_signal(signal.SIGKILL)
+            await until(lambda: one.output == "at 0\nat rest\n")
+            one.process.send_signal(signal.SIGKILL)  # the job is acknowledged
         async with running(files["worker"]) as two:
             pass
         await until(lambda: len(squares(server)) == 19)
