@@ -77,5 +77,13 @@ def for_users(_app: object, _what: str, _name: str, _object: object, _options: o
     lines[:] = [line for line in lines if not line.startswith("Longer than other classes because")]
 
 
+def without_manager(
+    _app: object, _what: str, _name: str, _object: object, _options: object, signature: str, returned: str | None
+) -> tuple[str, str | None]:
+    """Of what is used with `async with` it counts what that gives, not what the call returns."""
+    return signature, None if (returned or "").startswith("AbstractAsyncContextManager") else returned
+
+
 def setup(app: sphinx.application.Sphinx) -> None:
     app.connect("autodoc-process-docstring", for_users)
+    app.connect("autodoc-process-signature", without_manager)
