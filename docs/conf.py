@@ -81,7 +81,7 @@ def without_manager(
     _app: object, _what: str, _name: str, _object: object, _options: object, signature: str, returned: str | None
 ) -> tuple[str, str | None]:
     """Of what is used with `async with` it counts what that gives, not what the call returns."""
-    return signature, None if (returned or "").startswith("AbstractAsyncContextManager") else returned
+    return signature, None if "AbstractAsyncContextManager[" in (returned or "") else returned
 
 
 def setup(app: sphinx.application.Sphinx) -> None:

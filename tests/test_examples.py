@@ -20,6 +20,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PROGRAMS = sorted(EXAMPLES.glob("*.py"))
 MOST_LINES = 120
 
+pytestmark = pytest.mark.bounded(60)
+
 
 def start(name: str, *arguments: object) -> AbstractAsyncContextManager[Program]:
     """Runs an example."""

@@ -16,6 +16,8 @@ STEPS = re.split(r"^## \d\. ", PAGE, flags=re.MULTILINE)
 SAYS_WHEN_AT_REST = "testing.wait_all_tasks_blocked(0.1); print('at rest', flush=True); await trio.sleep_forever()"
 LOOPBACK = "127.0.0.1"
 
+pytestmark = pytest.mark.bounded(60)
+
 
 def blocks(step: int, language: str) -> list[str]:
     """The code blocks of a language in a step."""
