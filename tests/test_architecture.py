@@ -15,8 +15,10 @@ PACKAGE = Path(trionetchan.__file__).parent
 
 # The rooms of the house, from the ground up, and what each may import from: other rooms, never the reverse. A room is a
 # package, or the modules that are listed with it.
-GROUND = frozenset({"_errors", "_limits", "_statistics", "_cbor", "_batch", "_opening", "_log", "_allowance"})
-HALL = frozenset({"_arguments", "_endpoint", "_exporter", "_importer", "_rebinding", "_stopping"})
+GROUND = frozenset(
+    {"_errors", "_limits", "_statistics", "_cbor", "_batch", "_opening", "_log", "_allowance", "_identity"}
+)
+HALL = frozenset({"_access", "_arguments", "_endpoint", "_exporter", "_importer", "_rebinding", "_stopping"})
 TOP = frozenset({"__init__", "__main__"})
 ROOMS: dict[str, set[str]] = {
     "ground": set(),
@@ -41,6 +43,20 @@ def room_of(module: str) -> str:
 
 
 CONTRACT = {
+    "Authenticate",
+    "AuthenticationError",
+    "Authorize",
+    "Certificate",
+    "Credentials",
+    "PermissionDeniedError",
+    "UnixUser",
+    "allow_certificates",
+    "any_of",
+    "client_ssl_context",
+    "name_patterns",
+    "same_user",
+    "server_ssl_context",
+    "tokens",
     "BoundListener",
     "Delivery",
     "Direction",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "AuthenticationError",
     "ChannelNameInUseError",
     "Code",
     "ConnectionLostError",
@@ -18,6 +19,7 @@ __all__ = [
     "LimitReached",
     "NetchanError",
     "NoSuchChannelError",
+    "PermissionDeniedError",
     "ProtocolError",
     "RemoteValueError",
     "SessionLostError",
@@ -48,6 +50,8 @@ class Code(enum.IntEnum):
     UNSUPPORTED_VERSION = 11
     SESSION_LOST = 12
     RESTARTING = 13
+    UNAUTHENTICATED = 14
+    PERMISSION_DENIED = 15
 
 
 class NetchanError(Exception):
@@ -96,6 +100,17 @@ class ValuesDroppedError(NetchanError):
 
 class LimitError(NetchanError):
     """A limit, of this side or of the peer, stands in the way."""
+
+
+class AuthenticationError(NetchanError):
+    """The exporter does not accept what this importer shows of itself: certificate, token, user. It has said no more.
+
+    A program's own `authenticate` may raise it, to refuse a peer and to say why in the log `trionetchan.audit`.
+    """
+
+
+class PermissionDeniedError(NetchanError):
+    """This importer may not bind that name in that direction; whether there is such a channel, it is not told."""
 
 
 class ProtocolError(NetchanError):

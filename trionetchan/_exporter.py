@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import os
 import ssl
@@ -16,6 +17,7 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
+from ._access import Access
 from ._arguments import check_dead_letters, check_name, codec_of, direction_of, whole_number
 from ._channels.dead_letters import DeadLetters
 from ._channels.incoming import Incoming
@@ -24,11 +26,12 @@ from ._channels.registry import Channel
 from ._codec import Codec, Comparisons
 from ._endpoint import BlockState, Endpoint
 from ._errors import ChannelNameInUseError, Code, LimitReached
+from ._identity import Authenticate, Authorize
 from ._limits import Limits
 from ._network.admission import Admission, Guest
 from ._network.connection import Connection
 from ._network.links import ReceiveLink, SendLink
-from ._network.listening import BoundListener, PatientListener, listen_tcp, listen_unix
+from ._network.listening import BoundListener, PatientListener, exposure, listen_tcp, listen_unix
 from ._network.peer import Peer
 from ._network.sessions import Sessions
 from ._network.transport import check_ssl_context
@@ -42,9 +45,22 @@ __all__ = ["Exporter", "open_exporter"]
 
 T = TypeVar("T")
 
+logger = logging.getLogger("trionetchan")
 
-def open_exporter(*, limits: Limits = Limits()) -> AbstractAsyncContextManager[Exporter]:  # noqa: B008
+
+def open_exporter(
+    *,
+    authenticate: Authenticate | None = None,
+    authorize: Authorize | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+) -> AbstractAsyncContextManager[Exporter]:
     """Opens an exporter; use it with `async with`.
+
+    `authenticate` is asked once for each connection, and `authorize` once for each import: see `Authenticate`,
+    `Authorize`, and the ready-made ones. Without `authenticate` whoever connects is served; the principal is
+    "anonymous". Without `authorize` whoever is served may bind every name. A peer that is refused gets
+    `AuthenticationError`, and an import `PermissionDeniedError`, in the same words whether there is such a channel.
+    Both have `handshake_timeout` to answer; late, or with an exception, they refuse. They hold for all that is served.
 
     Leaving the block normally waits, under the caller's cancel scope, until what was accepted from the program (each
     `send` that has returned) is acknowledged by the importers there are; a `send` that is still blocked, or comes
@@ -57,7 +73,8 @@ def open_exporter(*, limits: Limits = Limits()) -> AbstractAsyncContextManager[E
     """
 
     async def block() -> AsyncGenerator[Exporter]:
-        async with Exporter(limits)._block() as exporter:  # pyright: ignore[reportPrivateUsage]
+        made = Exporter(authenticate, authorize, limits)
+        async with made._block() as exporter:  # pyright: ignore[reportPrivateUsage]
             yield exporter
 
     return Opening("open_exporter", block)
@@ -71,7 +88,7 @@ class Exporter(Endpoint):
 
     _last_word = None  # to its importers, a channel that is bound and not finished is broken by the goodbye
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, authenticate: Authenticate | None, authorize: Authorize | None, limits: Limits) -> None:
         super().__init__(limits)
         self._connections: set[Connection] = set()
         self._serving: set[trio.CancelScope] = set()
@@ -80,8 +97,17 @@ class Exporter(Endpoint):
         self._limits_reached = Counter[str]()
         self._sessions = Sessions(limits, self._on_limit, self._log)
         self._admission = Admission(limits, self._on_limit, self._log)
+        self._access = Access(
+            authenticate,
+            authorize,
+            limits,
+            log=self._log,
+            decided=self._on_import,
+            reached=self._on_limit,
+            run=lambda run: self._nursery.start_soon(self._run_shielded, run),
+        )
         self._as_peer_owner = _PeerOwner(
-            import_requested=self._on_import, tick=self._tick, reached=self._on_limit, grew=self._on_growth
+            import_requested=self._access.ask, tick=self._tick, reached=self._on_limit, grew=self._on_growth
         )
 
     # Channels
@@ -252,7 +278,7 @@ class Exporter(Endpoint):
     # What peers do
 
     def _on_import(self, peer: Peer, request: ImportRequested) -> None:
-        """An importer asks to bind a name."""
+        """An importer asks to bind a name, and may."""
         refusal = self._refusal(peer, request)
         if refusal is not None:
             peer.reject(request, *refusal)
@@ -336,13 +362,12 @@ class Exporter(Endpoint):
 
         Start it with `nursery.start`: the started value is the list of listeners, which know their `port` and
         `address`; port 0 takes a free port. Loopback unless told otherwise; `host=None` is every interface. `OSError`
-        if the address cannot be had, `ValueError` for an `ssl_context` that is made for clients. Cancelling says
-        goodbye to its importers, within `goodbye_timeout`.
+        if the address cannot be had, `ValueError` for an `ssl_context` that is made for clients. Where other machines
+        can connect, and TLS or authentication is missing, one warning says so. Cancelling says goodbye to its
+        importers, within `goodbye_timeout`.
         """
         with self._until_left():
-            if ssl_context is not None:
-                check_ssl_context(ssl_context, server=True)
-            listeners = await listen_tcp(port, host, ssl_context)
+            listeners = await self._listen(port, host, ssl_context)
             await self._serve(listeners, lambda: task_status.started(listeners))
 
     async def serve_websocket(
@@ -369,9 +394,7 @@ class Exporter(Endpoint):
             await Acceptor(serve, checked, self._limits, self._log, self._on_limit)(guest.stream)
 
         with self._until_left():
-            if ssl_context is not None:
-                check_ssl_context(ssl_context, server=True)
-            listeners = await listen_tcp(port, host, ssl_context)
+            listeners = await self._listen(port, host, ssl_context)
             admit = functools.partial(self._admission.serve, serve=open_and_serve, goodbye=False)
             await self._serve(listeners, lambda: task_status.started(listeners), admit)
 
@@ -400,6 +423,17 @@ class Exporter(Endpoint):
         with self._until_left():
             patient = [PatientListener(listener) for listener in listeners]
             await self._serve(patient, lambda: task_status.started(list(listeners)))
+
+    async def _listen(
+        self, port: int, host: str | bytes | None, ssl_context: ssl.SSLContext | None
+    ) -> list[BoundListener]:
+        if ssl_context is not None:
+            check_ssl_context(ssl_context, server=True)
+        listeners = await listen_tcp(port, host, ssl_context)
+        lacking = exposure(listeners, ssl_context, knows=self._access.authenticates is not None)
+        if lacking is not None:
+            logger.warning("%s: see the security page of the documentation", lacking)
+        return listeners
 
     @contextlib.contextmanager
     def _until_left(self) -> Generator[None]:
@@ -461,7 +495,9 @@ class Exporter(Endpoint):
             await trio.aclose_forcefully(stream)
             return
         peer = Peer(Role.EXPORTER, self._limits, self._as_peer_owner)
-        connection = Connection(stream, peer, self._limits, sessions=self._sessions)
+        connection = Connection(
+            stream, peer, self._limits, sessions=self._sessions, authenticate=self._access.authenticates
+        )
         guest.has_greeted = lambda: connection.greeted or connection.peer is not peer
         guest.end = connection.drop
         self._connections.add(connection)
@@ -533,6 +569,7 @@ class Exporter(Endpoint):
         for connection in connections:
             await connection.wait_over()
         self._sessions.end()
+        self._access.tell()
 
     def statistics(self) -> ExporterStatistics:
         """A snapshot: channels by name, connections open now, sessions, values dropped in all."""
@@ -544,7 +581,14 @@ class Exporter(Endpoint):
             resumed=self._sessions.resumed,
             dropped=self._registry.dropped,
             limits=dict(self._limits_reached),
+            principals=self._principals(),
+            refused=self._access.refused,
+            denied=self._access.denied,
         )
+
+    def _principals(self) -> Counter[str]:
+        known = (connection.peer.identity.principal for connection in self._connections)
+        return Counter(principal for principal in known if principal is not None)
 
 
 @attrs.frozen(kw_only=True)

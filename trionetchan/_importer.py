@@ -28,6 +28,7 @@ from ._errors import (
     SessionLostError,
     TooManyErrors,
 )
+from ._identity import Token, check_token
 from ._limits import Limits
 from ._network import dialing
 from ._network.connection import Connection
@@ -55,6 +56,8 @@ T = TypeVar("T")
 def open_importer(
     stream: trio.abc.Stream | Callable[[], Awaitable[trio.abc.Stream]],
     *,
+    token: str | None = None,
+    allow_plain_token: bool = False,
     limits: Limits = Limits(),  # noqa: B008
 ) -> AbstractAsyncContextManager[Importer]:
     """Opens an importer over a stream, which belongs to it from now on; use it with `async with`.
@@ -69,18 +72,24 @@ def open_importer(
     for `resume_timeout` at most, as long as it raises `OSError` or the stream it returns breaks. Then every channel
     goes on where it was: nothing is lost, nothing comes twice, and the program notices a pause.
 
+    `token` says who this is, to an exporter that wants to know (see `tokens`): 1 to 1,024 bytes of UTF-8. `ValueError`
+    for a stream on which others may be able to read it, which is every one but TLS and unix sockets, unless
+    `allow_plain_token`.
+
     The block's body is cancelled, and the block raises `ConnectionLostError` when the stream ends without a goodbye or
     the exporter leaves while a bound channel is unfinished; `SessionLostError`, which is one, when the session could
     not be resumed; `ProtocolError` when the exporter breaks the protocol; `RemoteValueError` when it sends what does
-    not fit; `ValueTypeError` or `LimitError` when this program does; `TooManyErrors` when `errors` is left unread.
+    not fit; `ValueTypeError` or `LimitError` when this program does; `TooManyErrors` when `errors` is left unread;
+    `AuthenticationError` when the exporter does not accept this importer.
     """
+    shown = _token(token, allow_plain=allow_plain_token)
 
     async def block() -> AsyncGenerator[Importer]:
         if isinstance(stream, trio.abc.Stream):
-            async with _importer_over(stream, limits) as importer:
+            async with _importer_over(stream, shown, limits) as importer:
                 yield importer
         else:
-            async with _importer_by(dialing.by_calling(stream), limits) as importer:
+            async with _importer_by(dialing.by_calling(stream), shown, limits) as importer:
                 yield importer
 
     return Opening("open_importer", block)
@@ -92,18 +101,22 @@ def open_tcp_importer(
     *,
     ssl_context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
+    token: str | None = None,
+    allow_plain_token: bool = False,
     limits: Limits = Limits(),  # noqa: B008
 ) -> AbstractAsyncContextManager[Importer]:
     """Connects over TCP, with TLS if there is an `ssl_context`, and opens an importer as `open_importer` does.
 
     `OSError` at once if nobody listens there, `ValueError` for an `ssl_context` that is made for servers.
     `server_hostname` is the name that the certificate must have; `host` unless told. When the connection breaks, it
-    connects again, for `resume_timeout` at most, and every channel goes on where it was.
+    connects again, for `resume_timeout` at most, and every channel goes on where it was. A `token` goes over TLS only,
+    else `ValueError`, unless `allow_plain_token`.
     """
+    shown = _token(token, allow_plain=allow_plain_token)
 
     async def block() -> AsyncGenerator[Importer]:
         dial = dialing.tcp(host, port, ssl_context, server_hostname, limits.handshake_timeout)
-        async with _importer_by(dial, limits) as importer:
+        async with _importer_by(dial, shown, limits) as importer:
             yield importer
 
     return Opening("open_tcp_importer", block)
@@ -112,15 +125,17 @@ def open_tcp_importer(
 def open_unix_importer(
     path: str | os.PathLike[str],
     *,
+    token: str | None = None,
     limits: Limits = Limits(),  # noqa: B008
 ) -> AbstractAsyncContextManager[Importer]:
     """Connects to a unix socket and opens an importer as `open_importer` does. `OSError` if nobody listens there.
 
     When the connection breaks, it connects again, as `open_tcp_importer` does.
     """
+    shown = _token(token, allow_plain=False)
 
     async def block() -> AsyncGenerator[Importer]:
-        async with _importer_by(dialing.unix(path), limits) as importer:
+        async with _importer_by(dialing.unix(path), shown, limits) as importer:
             yield importer
 
     return Opening("open_unix_importer", block)
@@ -130,6 +145,8 @@ def open_websocket_importer(
     url: str,
     *,
     ssl_context: ssl.SSLContext | None = None,
+    token: str | None = None,
+    allow_plain_token: bool = False,
     limits: Limits = Limits(),  # noqa: B008
 ) -> AbstractAsyncContextManager[Importer]:
     """Connects over WebSocket and opens an importer as `open_importer` does. Needs the `websocket` extra.
@@ -137,25 +154,35 @@ def open_websocket_importer(
     The URL begins with `ws://`, or with `wss://` for TLS; `ssl_context` is for the latter, and the default one unless
     told. `OSError` at once if nobody listens there, `ProtocolError` if it is no exporter that serves WebSocket, or it
     refuses; `ConnectionLostError` if there is no answer; `ValueError` for another URL, or an `ssl_context` that does
-    not go with it. When the connection breaks, it connects again, as `open_tcp_importer` does.
+    not go with it. When the connection breaks, it connects again, as `open_tcp_importer` does. A `token` goes over TLS
+    only, else `ValueError`, unless `allow_plain_token`.
     """
+    shown = _token(token, allow_plain=allow_plain_token)
 
     async def block() -> AsyncGenerator[Importer]:
         from ._network.websocket import dial
 
-        async with _importer_by(dial(url, ssl_context, limits), limits) as importer:
+        async with _importer_by(dial(url, ssl_context, limits), shown, limits) as importer:
             yield importer
 
     return Opening("open_websocket_importer", block)
 
 
-def _importer_over(stream: trio.abc.Stream, limits: Limits) -> AbstractAsyncContextManager[Importer]:
-    return Importer(stream, None, limits)._block()  # pyright: ignore[reportPrivateUsage]
+def _token(text: str | None, *, allow_plain: bool) -> Token | None:
+    return None if text is None else Token(check_token(text), allow_plain)
+
+
+def _importer_over(
+    stream: trio.abc.Stream, token: Token | None, limits: Limits
+) -> AbstractAsyncContextManager[Importer]:
+    dialing.check_may_show(token, stream)
+    return Importer(stream, None, token, limits)._block()  # pyright: ignore[reportPrivateUsage]
 
 
 @contextlib.asynccontextmanager
-async def _importer_by(dial: dialing.Dial, limits: Limits) -> AsyncGenerator[Importer]:
-    async with dial() as stream, Importer(stream, dial, limits)._block() as importer:  # pyright: ignore[reportPrivateUsage]
+async def _importer_by(dial: dialing.Dial, token: Token | None, limits: Limits) -> AsyncGenerator[Importer]:
+    dial = dialing.checked(dial, token)
+    async with dial() as stream, Importer(stream, dial, token, limits)._block() as importer:  # pyright: ignore[reportPrivateUsage]
         yield importer
 
 
@@ -167,19 +194,21 @@ class Importer(Endpoint):
 
     _last_word = Code.RECEIVER_GONE  # what it has not acknowledged goes to other importers
 
-    def __init__(self, stream: trio.abc.Stream, dial: dialing.Dial | None, limits: Limits) -> None:
+    def __init__(self, stream: trio.abc.Stream, dial: dialing.Dial | None, token: Token | None, limits: Limits) -> None:
         if dial is None:
             limits = attrs.evolve(limits, restart_timeout=0)
         super().__init__(limits)
         self._dial = dial
+        self._token = token
         self._peer = self._new_peer()
-        self._connection = Connection(stream, self._peer, limits)
+        self._connection = self._connect(stream, self._peer)
         self._rebinding = Rebinding(
             limits,
             OwnerOfBindings(
                 log=self._log,
                 peer=lambda: self._peer,
                 new_peer=self._new_peer,
+                connect=self._connect,
                 adopt=self._adopt,
                 failed=self._fail,
                 run=lambda run: self._nursery.start_soon(self._run_shielded, run),
@@ -265,10 +294,11 @@ class Importer(Endpoint):
         value; "manual", the end gets a `Delivery` of each, which the program settles with `ack` or `reject`. `window`
         and `count` are then of settled values; the end comes when no importer has an unsettled one any more.
 
-        `NoSuchChannelError`, `WrongDirectionError`, `TypeMismatchError`, `ChannelNameInUseError` (bound by this
-        importer already), `ValueTypeError` (a type that cannot be carried), `LimitError` (also for "manual" with an
-        exporter of an older version), and what ends the connection. `ValueError` for "manual" where this side sends.
-        Failed or cancelled, it withdraws and leaves the end to the caller, open.
+        `NoSuchChannelError`, `PermissionDeniedError`, `WrongDirectionError`, `TypeMismatchError`,
+        `ChannelNameInUseError` (bound by this importer already), `ValueTypeError` (a type that cannot be carried),
+        `LimitError` (also for "manual" with an exporter of an older version), and what ends the connection.
+        `ValueError` for "manual" where this side sends. Failed or cancelled, it withdraws and leaves the end to the
+        caller, open.
         """
         direction = direction_of(name, end, direction)
         await self._import(name, end, direction, value_type, window, count, acknowledge)
@@ -564,7 +594,7 @@ class Importer(Endpoint):
             await trio.sleep(pause)
             try:
                 async with dial() as stream:
-                    self._connection = Connection(stream, self._peer, self._limits)
+                    self._connection = self._connect(stream, self._peer)
                     await self._connection.run()
             except (*STREAM_ERRORS, ConnectionLostError) as error:
                 self._log.info("the exporter cannot be reached: %s", reason(error))
@@ -587,6 +617,9 @@ class Importer(Endpoint):
     def _new_peer(self) -> Peer:
         resumable = self._dial is not None and self._limits.resume_timeout > 0
         return Peer(Role.IMPORTER, self._limits, _PeerOwner(tick=self._tick), new_key() if resumable else None)
+
+    def _connect(self, stream: trio.abc.Stream, peer: Peer) -> Connection:
+        return Connection(stream, peer, self._limits, token=self._token)
 
     def _adopt(self, peer: Peer, connection: Connection) -> None:
         """The exporter's next incarnation has answered."""

@@ -7,13 +7,16 @@ from typing import Any
 
 import attrs
 
-__all__ = ["MAX_NAME_SIZE", "MAX_SCHEMA_SIZE", "Limits"]
+__all__ = ["MAX_NAME_SIZE", "MAX_SCHEMA_SIZE", "MAX_TOKEN_SIZE", "Limits"]
 
 MAX_NAME_SIZE = 255
 """The longest name of a channel, in bytes of UTF-8."""
 
 MAX_SCHEMA_SIZE = 32 * 2**10
-"""The largest description of a value type, in bytes. Like the other it is part of the protocol, so no choice."""
+"""The largest description of a value type, in bytes. Like the others it is part of the protocol, so no choice."""
+
+MAX_TOKEN_SIZE = 1024
+"""The longest token that an importer may show, in bytes of UTF-8."""
 
 
 def _whole(low: int, high: int = 2**62) -> Any:

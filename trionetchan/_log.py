@@ -24,13 +24,14 @@ logger = logging.getLogger("trionetchan")
 
 
 class BoundedLog:
-    """Writes to the logger `trionetchan`, as its methods of the same names do.
+    """Writes to a logger, as its methods of the same names do: `trionetchan`, or one below it.
 
     A token bucket: it holds the lines of one second, and is filled by and by. A line that tells how many were left out
     is paid for, too, by those after it.
     """
 
-    def __init__(self, lines_per_second: int) -> None:
+    def __init__(self, lines_per_second: int, logger: logging.Logger = logger) -> None:
+        self._logger = logger
         self.left_out = 0
         """How many lines were left out that have not been told yet."""
         self._allowed = Allowance(lines_per_second, lines_per_second)
@@ -62,13 +63,13 @@ class BoundedLog:
     def tell(self) -> None:
         """Says now how many lines were left out, if some were."""
         if self.left_out:
-            logger.warning("%d more lines like these were left out", self.left_out)
+            self._logger.warning("%d more lines like these were left out", self.left_out)
             self.left_out = 0
             self._allowed.spend(1, _now())
 
     def _log(self, level: int, message: str, arguments: tuple[object, ...], error: BaseException | None = None) -> bool:
         """Whether the line is written."""
-        if not logger.isEnabledFor(level):
+        if not self._logger.isEnabledFor(level):
             return False
         now = _now()
         if self._allowed.left(now) < 1:
@@ -78,7 +79,7 @@ class BoundedLog:
             self._told_at = now
             self.tell()
         self._allowed.spend(1, now)
-        logger.log(level, message, *arguments, exc_info=error, stacklevel=3)
+        self._logger.log(level, message, *arguments, exc_info=error, stacklevel=3)
         return True
 
 

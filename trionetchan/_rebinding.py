@@ -26,6 +26,7 @@ from ._errors import (
     LimitError,
     NetchanError,
     NoSuchChannelError,
+    PermissionDeniedError,
     ProtocolError,
     TypeMismatchError,
     WrongDirectionError,
@@ -46,6 +47,7 @@ _REFUSALS: dict[Code, type[NetchanError]] = {
     Code.WRONG_DIRECTION: WrongDirectionError,
     Code.TYPE_MISMATCH: TypeMismatchError,
     Code.LIMIT: LimitError,
+    Code.PERMISSION_DENIED: PermissionDeniedError,
 }
 
 
@@ -138,6 +140,8 @@ class OwnerOfBindings:
     peer: Callable[[], Peer]
     new_peer: Callable[[], Peer]
     """For a new session."""
+    connect: Callable[[trio.abc.Stream, Peer], Connection]
+    """Carries it over this stream."""
     adopt: Callable[[Peer, Connection], None]
     """This is the peer from now on."""
     failed: Callable[[BaseException], None]
@@ -222,7 +226,7 @@ class Rebinding:
     async def _try(self, stream: trio.abc.Stream, attempt: trio.CancelScope) -> bool:
         """Carries a session over this stream, until it has ended. Whether an exporter has answered."""
         peer = self._owner.new_peer()
-        connection = Connection(stream, peer, self._limits)
+        connection = self._owner.connect(stream, peer)
         adopted = False
 
         async def adopt() -> None:

@@ -64,6 +64,12 @@ class ExporterStatistics:
     """Values, in all."""
     limits: Mapping[str, int]
     """How many times importers have reached each limit, by the name of the field in `Limits`; 0 is left out."""
+    principals: Mapping[str, int]
+    """How many connections are open now of each principal, where importers are authenticated."""
+    refused: int
+    """Connections whose importer was not authenticated."""
+    denied: int
+    """Imports that were not authorized."""
 
 
 @attrs.frozen(kw_only=True)

@@ -66,6 +66,30 @@ FIRST_WORKER_DIES = """
             os.kill(os.getpid(), signal.SIGKILL)
         demo.work = work
 """
+# Whoever starts the demo is told where the certificates are; and before the first worker another importer tries.
+STRANGER_COMES_FIRST = """
+import sys
+if "demo" in sys.orig_argv:
+    import ssl, trio, trionetchan
+    from trionetchan._cli import certificates, demo
+    make = certificates.Certificates.make
+    def make_and_tell(self):
+        make(self)
+        print("certificates in", self.directory, flush=True)
+    certificates.Certificates.make = make_and_tell
+    employ = demo._employ
+    async def come_first(count, workers, command, **rest):
+        context = trionetchan.client_ssl_context(authority=command[-1] + "/authority.pem")
+        try:
+            async with trionetchan.open_tcp_importer(
+                "127.0.0.1", int(command[4]), ssl_context=context, server_hostname="exporter.demo"
+            ) as importer:
+                await importer.open_receive_channel("jobs")
+        except trionetchan.NetchanError as error:
+            print("the stranger got", type(error).__name__, flush=True)
+        await employ(count, workers, command, **rest)
+    demo._employ = come_first
+"""
 EVERY_WORKER_DIES = """
     demo.count_words = lambda text: os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -138,6 +162,17 @@ async def test_counts_every_word_once(tmp_path: Path, directory: Path) -> None:
     assert f"{WORDS + 4} words in 5 files" in ran.output
     assert "1 file left out: cannot be read" in ran.output
     assert "one process counts the same" in ran.output
+
+
+async def test_over_mutual_tls(tmp_path: Path, directory: Path) -> None:
+    """A stranger learns nothing at its port, and no certificate is left behind."""
+    ran = await run(tmp_path, "demo", directory, "--workers", 2, "--tls", meddling=STRANGER_COMES_FIRST)
+    assert (ran.status, ran.errors) == (0, "")
+    assert re.search(r"^2 workers at port \d+, over mutual TLS: process", ran.output, re.MULTILINE)
+    assert "the stranger got ConnectionLostError" in ran.output
+    assert f"{WORDS + 4} words in 5 files" in ran.output
+    [made_in] = re.findall(r"certificates in (.*)", ran.output)
+    assert not await trio.Path(made_in).exists()
 
 
 async def test_killed_worker_costs_no_word(tmp_path: Path, directory: Path) -> None:

@@ -658,4 +658,6 @@ def test_constants_are_those_of_the_specification() -> None:
         "UNSUPPORTED_VERSION": 11,
         "SESSION_LOST": 12,
         "RESTARTING": 13,
+        "UNAUTHENTICATED": 14,
+        "PERMISSION_DENIED": 15,
     }

@@ -14,6 +14,7 @@ from scripted import Scripted
 
 from trionetchan import Exporter, Limits, open_exporter, open_importer
 from trionetchan._errors import Code
+from trionetchan._identity import Identity
 from trionetchan._log import BoundedLog
 from trionetchan._network.peer import Peer, new_key
 from trionetchan._network.sessions import Sessions
@@ -202,13 +203,13 @@ def test_fault_73_another_identity_is_refused() -> None:
     """Whose proof is right, and who is somebody else in TLS, or nobody."""
     sessions = Sessions(Limits(), lambda _: None, BoundedLog(10))
     peer = Peer(Role.EXPORTER, Limits(), Owner())
-    peer.key, peer.identity = new_key(), b"TLS one"
+    peer.key, peer.identity = new_key(), Identity(stream="TLS one")
     assert sessions.add(peer)
     nonces = Nonces(NONCE, bytes(16))
     request = ResumeRequested(peer.key.id, 0, peer.key.importer_proof(nonces), nonces)
-    for identity in b"", b"TLS two":
+    for identity in Identity(), Identity(stream="TLS two"), Identity("TLS one"), Identity("TLS one", "TLS one"):
         assert sessions.find(request, identity) is None
-    assert sessions.find(request, b"TLS one") is peer
+    assert sessions.find(request, Identity(stream="TLS one")) is peer
 
 
 async def test_fault_69_the_later_stream_has_the_session(autojump_clock: trio.testing.MockClock) -> None:

@@ -19,6 +19,7 @@ import trio
 
 from .._errors import ConnectionLostError, NetchanError
 from . import demo as demo_
+from .certificates import Certificates
 
 __all__ = ["main"]
 
@@ -72,6 +73,7 @@ def demo(
     /,
     *,
     workers: Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=1))] = os.cpu_count() or 1,
+    tls: bool = False,
 ) -> int:
     """Count the words of text files with worker processes over TCP.
 
@@ -84,14 +86,17 @@ def demo(
         Where the text files are; the standard library of the running Python unless given.
     workers
         How many worker processes.
+    tls
+        Over mutual TLS: both sides show certificates, which are made for this run.
     """
-    return trio.run(_until_signal, lambda: _demo_command(directory, workers))
+    return trio.run(_until_signal, lambda: _demo_command(directory, workers, tls))
 
 
 @app.command(name="demo-worker", show=False)
-def demo_worker(port: int, /) -> int:
+def demo_worker(port: int, /, *, tls: Path | None = None) -> int:
     """Run one worker of a demo that is served at this port of the loopback interface."""
-    return trio.run(_until_signal, lambda: _demo_worker_command(port))
+    certificates = None if tls is None else Certificates(tls)
+    return trio.run(_until_signal, lambda: _demo_worker_command(port, certificates))
 
 
 async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
@@ -116,8 +121,8 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
     return status
 
 
-async def _demo_command(directory: Path | None, workers: int) -> int:
-    outcome = await _run_and_show(directory, workers)
+async def _demo_command(directory: Path | None, workers: int, tls: bool) -> int:
+    outcome = await _run_and_show(directory, workers, tls)
     if isinstance(outcome, demo_.DemoError):
         return _failed(str(outcome))
     output.print(_table(outcome))
@@ -127,7 +132,7 @@ async def _demo_command(directory: Path | None, workers: int) -> int:
     return 0
 
 
-async def _run_and_show(directory: Path | None, workers: int) -> demo_.Outcome | demo_.DemoError:
+async def _run_and_show(directory: Path | None, workers: int, tls: bool) -> demo_.Outcome | demo_.DemoError:
     outcome: demo_.Outcome | demo_.DemoError
     columns = (
         rich.progress.TextColumn("{task.description}"),
@@ -140,7 +145,7 @@ async def _run_and_show(directory: Path | None, workers: int) -> demo_.Outcome |
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_refresh, progress)
             try:
-                outcome = await demo_.run(directory, workers, _Display(progress))
+                outcome = await demo_.run(directory, workers, _Display(progress), tls=tls)
             except demo_.DemoError as error:
                 outcome = error
             nursery.cancel_scope.cancel()
@@ -153,9 +158,9 @@ async def _refresh(progress: rich.progress.Progress) -> None:
         await trio.sleep(REFRESH)
 
 
-async def _demo_worker_command(port: int) -> int:
+async def _demo_worker_command(port: int, certificates: Certificates | None) -> int:
     try:
-        await demo_.run_worker(port)
+        await demo_.run_worker(port, certificates)
     except ConnectionLostError:
         return 1  # the demo is over; if it is not, it says that this worker is gone
     except (NetchanError, OSError) as error:

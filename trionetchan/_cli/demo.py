@@ -5,10 +5,11 @@ their results arrive in one place. Three things make it a work queue that surviv
 
 - A worker takes its jobs with a small window, so that it never sits on many that another one could do; a job is large
   enough that counting takes much longer than sending it.
-- What a worker had not been handed when it died comes back by itself and goes to another. The job that it had in its
-  hands does not: to the library it is delivered. So this program keeps each job until it has the result, and issues it
-  again when a worker is gone.
+- A worker acknowledges a job by itself, when its result has arrived. What it has not acknowledged when it dies comes
+  back, the job in its hands too, and goes to another.
 - So the same job may be done twice, and each result says of which job it is; only the first one counts.
+
+With `--tls` both sides show certificates: workers know that they work for this demo, and nobody else gets its jobs.
 
 (In a program of your own the import below reads `from trionetchan import open_exporter, open_tcp_importer`.)
 """
@@ -22,8 +23,10 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -31,8 +34,11 @@ import attrs
 import trio
 
 from .._exporter import Exporter, open_exporter
+from .._identity import allow_certificates, name_patterns
 from .._importer import Delivery, Importer, open_tcp_importer
 from .._limits import Limits
+from .._statistics import Direction
+from .certificates import EXPORTER, WORKER, Certificates
 from .texts import Bundle, Piece, TextFile, bundles, candidates, count_words, look_at
 
 __all__ = [
@@ -56,7 +62,7 @@ SMALLEST_JOB = 4 * 2**10
 JOBS_PER_WORKER = 16  # at least, if there is text enough: so that no worker has a job long after the others are idle
 JOBS_AHEAD = 4  # that a worker has: of some the results are on their way, and one is there when another is done
 FILES_AT_ONCE = 256
-WORKER = (sys.executable, "-m", "trionetchan", "demo-worker")
+WORKER_COMMAND = (sys.executable, "-m", "trionetchan", "demo-worker")
 
 
 class DemoError(Exception):
@@ -91,10 +97,14 @@ class Result:
 # The worker
 
 
-async def run_worker(port: int) -> None:
+async def run_worker(port: int, certificates: Certificates | None = None) -> None:
     """Connects to the demo at this port of the loopback interface, and works until it has no more jobs."""
+    context = None if certificates is None else certificates.for_worker()
     # A worker that is killed does not come back: the others get its jobs at once.
-    async with open_tcp_importer("127.0.0.1", port, limits=Limits(resume_timeout=0)) as importer:
+    limits = Limits(resume_timeout=0)
+    async with open_tcp_importer(
+        "127.0.0.1", port, ssl_context=context, server_hostname=EXPORTER, limits=limits
+    ) as importer:
         await work(importer)
 
 
@@ -212,11 +222,13 @@ async def _next(texts: Iterator[Bundle]) -> Bundle | None:
     return await trio.to_thread.run_sync(next, texts, None, abandon_on_cancel=True)
 
 
-async def count_with_workers(files: Sequence[TextFile], workers: int, display: Display) -> Count:
+async def count_with_workers(
+    files: Sequence[TextFile], workers: int, display: Display, certificates: Certificates | None = None
+) -> Count:
     """Counts the words of the files with so many worker processes. `DemoError` if no worker is left."""
     count = Count(display)
     try:
-        await _count_with_workers(files, workers, count)
+        await _count_with_workers(files, workers, count, certificates)
     except* DemoError as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -227,22 +239,36 @@ async def count_with_workers(files: Sequence[TextFile], workers: int, display: D
     raise failure
 
 
-async def _count_with_workers(files: Sequence[TextFile], workers: int, count: Count) -> None:
+def _open_exporter(limits: Limits, certificates: Certificates | None) -> AbstractAsyncContextManager[Exporter]:
+    if certificates is None:
+        return open_exporter(limits=limits)
+    return open_exporter(
+        authenticate=allow_certificates(WORKER),
+        authorize=name_patterns({WORKER: {"jobs": Direction.SEND, "results": Direction.RECEIVE}}),
+        limits=limits,
+    )
+
+
+async def _count_with_workers(
+    files: Sequence[TextFile], workers: int, count: Count, certificates: Certificates | None
+) -> None:
+    context = None if certificates is None else certificates.for_exporter()
     # However many workers die with a job in their hands, it goes to the next.
-    async with open_exporter(limits=Limits(max_redeliveries=workers)) as exporter:
+    async with _open_exporter(Limits(max_redeliveries=workers), certificates) as exporter:
         jobs = exporter.open_send_channel("jobs", Job)
         # importers=None: a worker that is killed never finishes its results, so their end must not wait for it.
         results = exporter.open_receive_channel("results", Result, importers=None)
         async with trio.open_nursery() as nursery:
-            (listener,) = await nursery.start(exporter.serve_tcp, 0)
-            port: int = listener.socket.getsockname()[1]
+            (listener,) = await nursery.start(functools.partial(exporter.serve_tcp, 0, ssl_context=context))
+            port: int = listener.port
             nursery.start_soon(count.collect, results)
             left_out: list[str] = []
             async with trio.open_nursery() as staff:
-                employ = functools.partial(_employ, count, workers, port)
+                employ = functools.partial(_employ, count, workers, _command(port, certificates))
                 processes: list[trio.Process] = [await staff.start(employ) for _ in range(workers)]
                 pids = ", ".join(str(process.pid) for process in processes)
-                count.display.say(f"{_number(workers, 'worker')} at port {port}: process {pids}")
+                way = "" if certificates is None else ", over mutual TLS"
+                count.display.say(f"{_number(workers, 'worker')} at port {port}{way}: process {pids}")
                 await count.issue(exporter, jobs, bundles(files, _size_of_jobs(files, workers), left_out))
             for line in left_out:
                 count.display.say(line)
@@ -256,12 +282,19 @@ def _size_of_jobs(files: Sequence[TextFile], workers: int) -> int:
     return max(SMALLEST_JOB, min(fair, LARGEST_JOB))
 
 
-async def _employ(count: Count, workers: int, port: int, *, task_status: trio.TaskStatus[trio.Process]) -> None:
+def _command(port: int, certificates: Certificates | None) -> list[str]:
+    tls = [] if certificates is None else ["--tls", str(certificates.directory)]
+    return [*WORKER_COMMAND, str(port), *tls]
+
+
+async def _employ(
+    count: Count, workers: int, command: list[str], *, task_status: trio.TaskStatus[trio.Process]
+) -> None:
     """Runs one of so many worker processes, as long as it lives."""
     # A process group of its own: an interrupt from the keyboard reaches this process alone, and it ends the workers.
     run_process = functools.partial(
         trio.run_process,
-        [*WORKER, str(port)],
+        command,
         stdin=subprocess.DEVNULL,
         check=False,
         deliver_cancel=_kill,
@@ -350,9 +383,10 @@ class Outcome:
     """Where the two counts differ."""
 
 
-async def run(directory: Path | None, workers: int, display: Display) -> Outcome:
+async def run(directory: Path | None, workers: int, display: Display, *, tls: bool = False) -> Outcome:
     """Counts the words of the text files below a directory (None: the standard library of this Python) with so many
     worker processes, and again without them. `DemoError` if there is nothing to count or no worker is left.
+    `tls`: both sides show certificates, which are made for this run.
 
     Cancelling it ends the workers at once.
     """
@@ -361,7 +395,11 @@ async def run(directory: Path | None, workers: int, display: Display) -> Outcome
     size = sum(file.size for file in files)
     display.say(f"{_number(len(files), 'file')} of {directory}")
     display.begin(_number(workers, "worker"), size)
-    count = await count_with_workers(files, workers, display)
+    with tempfile.TemporaryDirectory(prefix="trionetchan-demo-") as secret:
+        certificates = Certificates(Path(secret)) if tls else None
+        if certificates is not None:
+            certificates.make()
+        count = await count_with_workers(files, workers, display, certificates)
     display.begin("one process", size)
     began = trio.current_time()
     expected = await _count_alone(files, display)

@@ -16,11 +16,21 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import trio
 
-from .._errors import Code, ConnectionLostError, LimitError, LimitReached, NetchanError, ProtocolError
+from .._errors import (
+    AuthenticationError,
+    Code,
+    ConnectionLostError,
+    LimitError,
+    LimitReached,
+    NetchanError,
+    ProtocolError,
+)
+from .._identity import Credentials, Identity, Token
 from .._limits import Limits
 from .._protocol.costs import Judge
 from .._protocol.events import (
@@ -38,6 +48,7 @@ from .._protocol.overdue import Unfinished
 from .._protocol.resuming import NONCE_SIZE
 from .._protocol.session import Role
 from .._protocol.wire import Wire
+from .identification import Identification
 from .lease import Instant, now
 from .peer import Peer
 from .tracing import tracer_for
@@ -60,7 +71,7 @@ class Sessions(Protocol):
         """A session begins. Whether its id is its own."""
         ...
 
-    def find(self, request: ResumeRequested, identity: bytes, /) -> Peer | None:
+    def find(self, request: ResumeRequested, identity: Identity, /) -> Peer | None:
         """The session that is asked for, if that is proved."""
         ...
 
@@ -72,8 +83,9 @@ class Sessions(Protocol):
 class Connection:
     """One peer over one stream. `run` it; the peer binds channels meanwhile, and has `flush` write what it says.
 
-    An importer's begins the peer's session or goes on with it. An exporter's does what the importer wants, if it is
-    given the `sessions`. It is long because reading, writing and keepalive share one stream.
+    An importer's begins the peer's session or goes on with it, and shows the `token`. An exporter's does what the
+    importer wants, if it is given the `sessions`; with `authenticate`, which returns the principal, only for whom that
+    accepts. It is long because reading, writing and keepalive share one stream.
     """
 
     def __init__(
@@ -83,15 +95,19 @@ class Connection:
         limits: Limits,
         *,
         sessions: Sessions | None = None,
+        authenticate: Callable[[Credentials], Awaitable[str]] | None = None,
+        token: Token | None = None,
     ) -> None:
         self.peer = peer
         self.fenced = False
         """Whether another connection has taken over."""
         nonce = secrets.token_bytes(NONCE_SIZE) if sessions is not None or peer.key is not None else None
-        self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=peer.begun)
+        self._transport = transport_over(stream)
+        shown = None if token is None else token.text.encode()
+        self._wire = Wire(peer.session, limits, nonce=nonce, key=peer.key, resumes=peer.begun, token=shown)
         peer.begun = True
         self._sessions = sessions
-        self._transport = transport_over(stream)
+        self._identification = Identification(self._transport, authenticate, known=sessions is None)
         self.peer_name = self._transport.peer_name
         """The peer's address, for a log line; or what the stream calls itself."""
         self._tracer = tracer_for(peer.session.role.value, self.peer_name)
@@ -248,6 +264,7 @@ class Connection:
                 continue
             self._keepalive.heard = trio.current_time()
             peer_left = await self._take_in(chunk)
+            self._look_at_stranger(len(chunk))
             del chunk  # nothing of it is held while the next is waited for
             self.flush()
             if self._judge.pause:
@@ -261,7 +278,7 @@ class Connection:
             deadline = trio.current_time() + DOUBT
         while True:
             with trio.CancelScope(deadline=deadline):
-                return await self._transport.receive()
+                return await self._transport.receive(self._identification.read_size)
             self._exceeded(self._unfinished.reason)
             deadline = math.inf
 
@@ -274,6 +291,10 @@ class Connection:
             if kind is TurnOver:
                 await self._end_turn()
             elif kind in _EVENTS_OF_THE_STREAM:
+                if kind in _BEGINNINGS and not self._identification.done:
+                    await self._identify()
+                    if self._wire.ended:
+                        break
                 peer_left = self._handle(event)
             else:
                 self.peer.handle(event)
@@ -283,6 +304,29 @@ class Connection:
             self.peer.renew_lease(since)
         self._look_at_costs()
         return peer_left
+
+    async def _identify(self) -> None:
+        """Nothing of the session is begun before it is known who wants to; and nothing more is read meanwhile."""
+        self._reading = False
+        self.flush()
+        try:
+            await self._identification.identify(self._wire.token)
+        except AuthenticationError as error:
+            self._turn_away(error)
+        self._keepalive.heard = trio.current_time()  # what has come and is not read is a sign of life, too
+        self._reading = True
+
+    def _turn_away(self, error: AuthenticationError) -> None:
+        """The peer is told, and its connection ends."""
+        self.leave(Code.UNAUTHENTICATED, str(error))
+        self.peer.lose(error)
+
+    def _look_at_stranger(self, size: int) -> None:
+        """Much has come of a peer of which nobody knows yet who it is."""
+        error = self._identification.has_read(size)
+        if error is not None and not self._wire.ended:
+            self.leave(Code.PROTOCOL_ERROR, str(error))
+            self.peer.lose(error)
 
     async def _end_turn(self) -> None:
         self._reading = False
@@ -352,6 +396,8 @@ class Connection:
             pass  # the exporter has not looked at what this stream was to go on with: another attempt may be let in
         elif code is Code.LIMIT:
             self.peer.lose(LimitError(f"the peer ended the connection: {message}"))
+        elif code is Code.UNAUTHENTICATED:
+            self.peer.lose(AuthenticationError(message))
         else:
             self.peer.lose(ProtocolError(f"the peer ended the connection: {message}"))
 
@@ -360,6 +406,8 @@ class Connection:
     def _begin(self) -> None:
         """The handshake is done, and the session begins."""
         self.peer.key = self._wire.key
+        if self._sessions is not None:
+            self.peer.identity = self._identification.identity
         if self.peer.key is not None:
             if self._sessions is None:
                 self.peer.renew_lease(self._began)
@@ -369,7 +417,6 @@ class Connection:
 
     def _register(self, sessions: Sessions) -> None:
         """An importer's session that can be resumed."""
-        self.peer.identity = self._transport.identity
         if not sessions.add(self.peer):
             message = "expected an id for the session that is its own, got one in use"
             self.peer.key = None
@@ -385,7 +432,7 @@ class Connection:
 
     def _resume(self, request: ResumeRequested) -> None:
         """An importer wants this stream to carry its session. The proof first; then the old stream ends."""
-        peer = None if self._sessions is None else self._sessions.find(request, self._transport.identity)
+        peer = None if self._sessions is None else self._sessions.find(request, self._identification.identity)
         if peer is None or peer.key is None:
             self._wire.refuse("expected a session that can be resumed, got one that is not here")
             self.leave()
@@ -411,7 +458,11 @@ class Connection:
         with trio.move_on_after(limits.handshake_timeout):
             await self._greeted.wait()
         if not self._greeted.is_set():
-            self._fail(ConnectionLostError(f"expected a hello within {limits.handshake_timeout:g} s, got none"))
+            within = f"within {limits.handshake_timeout:g} s"
+            if self._identification.asks:
+                self._turn_away(AuthenticationError(f"expected to know who this is {within}, got no answer"))
+            else:
+                self._fail(ConnectionLostError(f"expected a hello {within}, got none"))
             return
         lease_due = trio.current_time() if self.peer.lease is not None else math.inf
         keepalive = self._keepalive
@@ -442,4 +493,5 @@ class Connection:
         return trio.current_time() + max(self.peer.session.resume_time / PINGS_PER_LEASE, SHORTEST_INTERVAL)
 
 
+_BEGINNINGS = frozenset({Greeted, ResumeRequested})
 _EVENTS_OF_THE_STREAM = frozenset({Greeted, ResumeRequested, SessionResumed, Violated, LimitExceeded, PeerLeft})

@@ -12,9 +12,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
-from .transport import check_ssl_context, is_out_of_files, out_of_files_error
+from .._identity import Token
+from .transport import check_ssl_context, is_out_of_files, out_of_files_error, transport_over
 
-__all__ = ["Dial", "by_calling", "open_tcp_stream", "pauses", "tcp", "unix"]
+__all__ = ["Dial", "by_calling", "check_may_show", "checked", "open_tcp_stream", "pauses", "tcp", "unix"]
 
 Dial = Callable[[], AbstractAsyncContextManager[trio.abc.Stream]]
 """Opens a stream, and lets go what it needs beside it at the end. `OSError` if there is nobody to connect to."""
@@ -65,6 +66,31 @@ def by_calling(open_stream: Callable[[], Awaitable[trio.abc.Stream]]) -> Dial:
         yield await open_stream()
 
     return dial
+
+
+def checked(dial: Dial, token: Token | None) -> Dial:
+    """The same, but `ValueError` for a stream on which this token may not be shown; that is closed."""
+
+    @asynccontextmanager
+    async def dial_and_check() -> AsyncGenerator[trio.abc.Stream]:
+        async with dial() as stream:
+            try:
+                check_may_show(token, stream)
+            except ValueError:
+                await trio.aclose_forcefully(stream)
+                raise
+            yield stream
+
+    return dial if token is None else dial_and_check
+
+
+def check_may_show(token: Token | None, stream: trio.abc.Stream) -> None:
+    """`ValueError` if others may be able to read the token on this stream, and that is not allowed."""
+    if token is not None and not (token.allow_plain or transport_over(stream).confidential):
+        raise ValueError(
+            f"token: expected TLS (`ssl_context=`) or a unix socket, got {stream!r}, where others may be able to read "
+            "it; `allow_plain_token=True` shows it all the same"
+        )
 
 
 @contextlib.contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import ssl
 import stat
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from typing import Any
 
 import trio
@@ -17,7 +18,7 @@ import trio
 from .._log import BoundedLog
 from .transport import is_out_of_files, out_of_files_error
 
-__all__ = ["BoundListener", "PatientListener", "listen_tcp", "listen_unix"]
+__all__ = ["BoundListener", "PatientListener", "exposure", "listen_tcp", "listen_unix"]
 
 ACCEPT_RETRY_DELAY = 0.1  # seconds
 TURNS = 32  # of the scheduler between two connections; where nothing else is to do they take less than a millisecond
@@ -99,6 +100,28 @@ class BoundListener(PatientListener):
         if isinstance(self.address, str):
             raise AttributeError(f"expected a TCP listener, got one of the unix socket {self.address!r}")  # noqa: TRY004
         return self.address[1]
+
+
+def exposure(listeners: Collection[BoundListener], ssl_context: ssl.SSLContext | None, *, knows: bool) -> str | None:
+    """What is missing where others than this machine reach the listeners; None: nothing is.
+
+    `knows`: whether importers are authenticated, beside what TLS does.
+    """
+    reached = [listener for listener in listeners if not _is_loopback(str(listener.address[0]))]
+    lacks = ["TLS (`ssl_context=`)"] * (ssl_context is None)
+    if not (knows or (ssl_context is not None and ssl_context.verify_mode is ssl.CERT_REQUIRED)):
+        lacks.append("authentication (`authenticate=`)")
+    if not reached or not lacks:
+        return None
+    addresses = " and ".join(f"{listener.address[0]} port {listener.port}" for listener in reached)
+    return f"serving the network, {addresses}, without {' and without '.join(lacks)}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 class UnixListener(BoundListener):

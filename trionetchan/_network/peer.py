@@ -22,6 +22,7 @@ import trio
 
 from .._batch import Batch
 from .._errors import Code, NetchanError, SessionLostError
+from .._identity import Identity
 from .._limits import Limits
 from .._protocol.events import (
     Accepted,
@@ -121,8 +122,8 @@ class Peer:
         """The peer has said hello; or it is lost, and never will."""
         self.key = key
         """What resumes the session; None: it ends with its stream."""
-        self.identity = b""
-        """Of the peer, in TLS; who resumes the session must have the same."""
+        self.identity = Identity()
+        """As whom an importer has begun the session: who resumes it must be the same."""
         self.lease: Lease | None = None
         """Under which values are delivered here; None: without one."""
         self.failure: NetchanError | None = None

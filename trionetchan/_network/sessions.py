@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from .._errors import LimitReached
+from .._identity import Identity
 from .._limits import Limits
 from .._log import BoundedLog
 from .._protocol.events import ResumeRequested
@@ -73,8 +74,8 @@ class Sessions:
         for peer in [peer for peer in self._peers.values() if peer.suspended]:
             self._lose(peer)
 
-    def find(self, request: ResumeRequested, identity: bytes) -> Peer | None:
-        """The session that a peer with this TLS identity may resume, if it has proved that it is its own."""
+    def find(self, request: ResumeRequested, identity: Identity) -> Peer | None:
+        """The session that a peer may resume who is this one, if it has proved that it is its own."""
         peer = self._peers.get(request.session)
         if peer is None or peer.lost or peer.key is None or peer.identity != identity:
             return None

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import math
 import os
+import socket
 import ssl
+import struct
 import sys
 from typing import Any, cast
 
 import trio
 
 from .._errors import printable
+from .._identity import Credentials, UnixUser, certificate_of
 
 __all__ = [
+    "READ_SIZE",
     "STREAM_ERRORS",
     "Piece",
     "Transport",
@@ -66,14 +69,19 @@ class Transport:
             return repr(self._stream)
 
     @property
-    def identity(self) -> bytes:
-        """Who the peer is, as far as the stream proves it; empty where it proves nothing."""
-        identity = getattr(self._stream, "identity", b"")  # a WebSocket has that of what is below it
-        return identity if isinstance(identity, bytes) else b""
+    def confidential(self) -> bool:
+        """Whether nobody on the way can read or change what is said."""
+        return getattr(self._stream, "confidential", False) is True  # a WebSocket is if what is below it is
 
-    async def receive(self) -> bytes:
-        """The next bytes; empty at the end of the stream."""
-        return bytes(await self._stream.receive_some(READ_SIZE))
+    @property
+    def credentials(self) -> Credentials:
+        """What the stream itself shows of the peer. TLS must have been negotiated."""
+        below = getattr(self._stream, "credentials", None)  # those of a WebSocket are of what is below it
+        return below if isinstance(below, Credentials) else Credentials(address=self.peer_name)
+
+    async def receive(self, size: int = READ_SIZE) -> bytes:
+        """The next bytes, at most so many; empty at the end of the stream."""
+        return bytes(await self._stream.receive_some(size))
 
     def send_nowait(self, pieces: list[Piece]) -> list[Piece]:
         """Sends what can be sent without waiting, while no task is in `send_all`. Returns the unsent rest."""
@@ -104,11 +112,21 @@ class SocketTransport(Transport):
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream)
         self._fileno = stream.socket.fileno  # asked each time: -1 once closed, when the number may be another file's
+        self._socket = stream.socket
 
-    async def receive(self) -> bytes:
+    @property
+    def confidential(self) -> bool:
+        return _is_unix(self._socket)
+
+    @property
+    def credentials(self) -> Credentials:
+        user = _unix_user(self._socket) if self.confidential else None
+        return Credentials(address=self.peer_name, unix_user=user, confidential=self.confidential)
+
+    async def receive(self, size: int = READ_SIZE) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()  # before the read: what is read is not lost
         try:
-            data = os.read(self._fileno(), READ_SIZE)
+            data = os.read(self._fileno(), size)
         except BlockingIOError:
             pass
         else:
@@ -117,7 +135,7 @@ class SocketTransport(Transport):
         while True:
             await trio.lowlevel.wait_readable(self._fileno())
             with contextlib.suppress(BlockingIOError):
-                return os.read(self._fileno(), READ_SIZE)
+                return os.read(self._fileno(), size)
 
     def send_nowait(self, pieces: list[Piece]) -> list[Piece]:
         pieces = _join_many(pieces)
@@ -151,12 +169,19 @@ class TLSTransport(Transport):
         self._tls = stream
 
     @property
-    def identity(self) -> bytes:
-        return b"TLS" + hashlib.sha256(self._tls.getpeercert(binary_form=True) or b"").digest()
+    def confidential(self) -> bool:
+        return True
 
-    async def receive(self) -> bytes:
+    @property
+    def credentials(self) -> Credentials:
+        # The fields are empty for a certificate that was not verified.
+        encoded, fields = self._tls.getpeercert(binary_form=True), self._tls.getpeercert()
+        certificate = certificate_of(fields, encoded) if encoded and fields else None
+        return Credentials(address=self.peer_name, certificate=certificate, confidential=True)
+
+    async def receive(self, size: int = READ_SIZE) -> bytes:
         try:
-            return await super().receive()
+            return await super().receive(size)
         except trio.BrokenResourceError as error:
             self._send_alert(error.__cause__)
             raise
@@ -184,6 +209,22 @@ class TLSTransport(Transport):
             if not alert and _meaning(error) == _NOT_TLS:
                 alert = ALERT
             transport_over(self._under).send_nowait([alert])
+
+
+def _is_unix(of: trio.socket.SocketType) -> bool:
+    return of.family == getattr(socket, "AF_UNIX", None)
+
+
+def _unix_user(of: trio.socket.SocketType) -> UnixUser | None:
+    """Whose process is at the other end of a unix socket. None: the system does not tell."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    try:
+        pid, uid, gid = struct.unpack("3i", of.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    except OSError:
+        return None
+    return UnixUser(uid=uid, gid=gid, pid=pid)
 
 
 def is_out_of_files(error: BaseException | None) -> bool:

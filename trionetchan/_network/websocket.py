@@ -33,11 +33,12 @@ except ImportError as error:
     raise ImportError('expected the package wsproto for WebSocket: pip install "trionetchan[websocket]"') from error
 
 from .._errors import ConnectionLostError, ProtocolError
+from .._identity import Credentials
 from .._limits import Limits
 from .._log import BoundedLog
 from .._protocol.costs import Costs, Judge
 from .dialing import Dial, open_tcp_stream
-from .transport import STREAM_ERRORS, Transport, check_ssl_context, reason, transport_over
+from .transport import READ_SIZE, STREAM_ERRORS, Transport, check_ssl_context, reason, transport_over
 from .websocket_handshake import (
     SUBPROTOCOL,
     Address,
@@ -144,9 +145,14 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         return self._close_code == CloseReason.POLICY_VIOLATION
 
     @property
-    def identity(self) -> bytes:
-        """Who the peer is, as TLS proves it; empty where there is none."""
-        return self._transport.identity
+    def confidential(self) -> bool:
+        """Whether the stream below is TLS, or a unix socket."""
+        return self._transport.confidential
+
+    @property
+    def credentials(self) -> Credentials:
+        """What the stream below shows of the peer."""
+        return self._transport.credentials
 
     @property
     def transport_stream(self) -> trio.abc.Stream:
@@ -170,7 +176,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
             waited = False
             while not self._received and self._end is None:
                 if not self._take_next_event():
-                    self._feed(await self._receive())
+                    self._feed(await self._receive(max_bytes))
                     waited = True
                 elif not self._received:  # however many there are that bring nothing, other tasks have their turn
                     await trio.sleep(self._judge.pause)
@@ -185,9 +191,9 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
             raise trio.BrokenResourceError(self._end)
         return b""
 
-    async def _receive(self) -> bytes:
+    async def _receive(self, max_bytes: int | None) -> bytes:
         try:
-            chunk = await self._transport.receive()
+            chunk = await self._transport.receive(READ_SIZE if max_bytes is None else min(max_bytes, READ_SIZE))
         except OSError as error:
             self._check_not_closed()
             raise trio.BrokenResourceError(str(error)) from error

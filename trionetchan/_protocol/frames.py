@@ -16,7 +16,7 @@ import attrs
 
 from .._cbor import ARRAY, BYTES, MAP, TEXT, UINT, Buffer, head, read_head, skip
 from .._errors import Code, ProtocolError, printable
-from .._limits import MAX_NAME_SIZE
+from .._limits import MAX_NAME_SIZE, MAX_TOKEN_SIZE
 from .resuming import ID_SIZE, NONCE_SIZE, PROOF_SIZE, SECRET_SIZE
 
 __all__ = [
@@ -180,6 +180,13 @@ def _read_code(data: Buffer, position: int) -> tuple[Code, int]:
         raise ProtocolError(f"expected a code from 0 to {max(Code)}, got {value}") from None
 
 
+def _read_token(data: Buffer, position: int) -> tuple[bytes, int]:
+    value, end = _read_bytes(data, position)
+    if not 1 <= len(value) <= MAX_TOKEN_SIZE:
+        raise ProtocolError(f"expected a token of 1 to {MAX_TOKEN_SIZE} bytes, got {len(value)}")
+    return bytes(value), end
+
+
 def _read_parameters(data: Buffer, position: int) -> tuple[Parameters, int]:
     """A map of names to values; those of other names belong to later versions and are skipped."""
     major, size, position = read_head(data, position)
@@ -211,6 +218,7 @@ _PARAMETER_READERS: dict[str, Reader] = {
     "nonce": _bytes_of(NONCE_SIZE)[0],
     "session": _bytes_of(ID_SIZE)[0],
     "secret": _bytes_of(SECRET_SIZE)[0],
+    "token": _read_token,
 }
 
 
@@ -272,7 +280,8 @@ class Frame:
 
 @attrs.define
 class Hello(Frame):
-    """The first frame both ways. `parameters`: sizes in bytes, times in milliseconds; for a resume, bytes."""
+    """The first frame both ways. `parameters`: sizes in bytes, times in milliseconds; bytes for a resume, and for a
+    token."""
 
     KIND = 0
     FIELDS = (_UINT, _PARAMETERS)

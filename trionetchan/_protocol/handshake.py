@@ -150,11 +150,20 @@ class ImporterHandshake(Handshake):
     """It begins a session with its key, or goes on with it."""
 
     def __init__(
-        self, session: Session, limits: Limits, nonce: bytes | None, key: SessionKey | None, *, resumes: bool
+        self,
+        session: Session,
+        limits: Limits,
+        nonce: bytes | None,
+        key: SessionKey | None,
+        *,
+        resumes: bool,
+        token: bytes | None,
     ) -> None:
         super().__init__(session, limits, nonce, key)
         self.resumes = resumes
         said = self._parameters()
+        if token is not None:
+            said["token"] = token
         restart_time = milliseconds(limits.restart_timeout)
         if restart_time:
             said["restart"] = restart_time
@@ -201,6 +210,9 @@ class ImporterHandshake(Handshake):
 class ExporterHandshake(Handshake):
     """It learns what the importer wants from the importer's hello."""
 
+    token: bytes | None = None
+    """What the importer shows of itself."""
+
     _orders = itertools.count(1)
 
     def __init__(self, session: Session, limits: Limits, nonce: bytes | None) -> None:
@@ -211,6 +223,8 @@ class ExporterHandshake(Handshake):
 
     def _greet(self, peer: dict[str, int], said: Parameters) -> Event | None:
         nonce, session_id, secret = said.get("nonce"), said.get("session"), said.get("secret")
+        token = said.get("token")
+        self.token = token if isinstance(token, bytes) else None
         if self._nonce is None or not peer["resume"] or not isinstance(nonce, bytes):
             return self._begin(peer)
         if not isinstance(session_id, bytes):

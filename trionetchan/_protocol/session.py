@@ -272,6 +272,11 @@ class Session:
         self.costs.refused += 1
         self.outbox.say(Reject(channel_id, code, message))
 
+    def asks(self, channel_id: int) -> bool:
+        """Whether the importer still waits for the answer to this import."""
+        channel = self._channels.get(channel_id)
+        return channel is not None and channel.state is State.ASKED
+
     def sender(self, channel_id: int) -> SendWindow:
         """The window of a bound channel that sends from here."""
         return self._channels[channel_id].sender

@@ -45,7 +45,7 @@ class Wire:
     """A stream of bytes to and from a session.
 
     `nonce` is random, and new for each stream; without one, this side does not resume. An importer that does has a
-    `key`, with which it begins its session or, if it `resumes`, goes on with it.
+    `key`, with which it begins its session or, if it `resumes`, goes on with it. `token`: what an importer shows.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Wire:
         nonce: bytes | None = None,
         key: SessionKey | None = None,
         resumes: bool = False,
+        token: bytes | None = None,
     ) -> None:
         self.state = WireState.CONNECTING
         self.session = session
@@ -63,7 +64,7 @@ class Wire:
         """The token of the last ping that the peer has answered."""
         self._handshake: Handshake
         if session.role is Role.IMPORTER:
-            self._handshake = ImporterHandshake(session, limits, nonce, key, resumes=resumes)
+            self._handshake = ImporterHandshake(session, limits, nonce, key, resumes=resumes, token=token)
         else:
             self._handshake = ExporterHandshake(session, limits, nonce)
         self._cutter = FrameCutter(limits.max_frame_size)
@@ -76,6 +77,11 @@ class Wire:
     def key(self) -> SessionKey | None:
         """What resumes the session, once the handshake is done. None: it cannot be resumed."""
         return self._handshake.key
+
+    @property
+    def token(self) -> bytes | None:
+        """What the importer has shown of itself in its hello, to an exporter. None: nothing."""
+        return self._handshake.token if isinstance(self._handshake, ExporterHandshake) else None
 
     @property
     def in_the_middle(self) -> int | None:
