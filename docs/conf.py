@@ -27,7 +27,8 @@ nitpicky = True
 default_role = "py:obj"
 nitpick_ignore_regex = [
     ("py:.*", r"(?!trionetchan\.).*"),  # names of other packages, and code in a docstring that is no name
-    ("py:class", r"trionetchan\._\w+\.T"),  # the type of the values
+    ("py:obj", r"trionetchan\.(audit|wire)"),  # loggers
+    ("py:class", r"trionetchan\._\w+\.(T|Credentials)"),  # the type of the values; an argument of `Authenticate`
 ]
 
 # Markdown

@@ -166,7 +166,7 @@ async def test_service_takes_the_socket_of_systemd_and_stops_in_an_orderly_way(t
 
 def test_reference_has_every_public_name() -> None:
     page = (DOCS / "reference.rst").read_text(encoding="utf-8")
-    named = re.findall(r"^\.\. auto(?:function|class|exception):: (\w+)", page, re.MULTILINE)
+    named = re.findall(r"^\.\. auto(?:function|class|exception|data):: (\w+)", page, re.MULTILINE)
     assert sorted(named) == sorted(trionetchan.__all__)
 
 
