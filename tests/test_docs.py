@@ -123,7 +123,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @each_page
 def test_files_that_are_named_are_there(page: Path) -> None:
     """Files of the project in code spans, and modules of the package, as `_room/module`."""
-    named = re.findall(r"`((?:docs|tests|benchmarks)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    named = re.findall(r"`((?:docs|tests|benchmarks|examples)/[\w./-]+)`", page.read_text(encoding="utf-8"))
     modules = re.findall(r"`(_[a-z]+/\w+)`", page.read_text(encoding="utf-8"))
     assert [name for name in named if not (TOP / name).exists()] == []
     assert [module for module in modules if module not in MODULES] == []
