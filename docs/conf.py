@@ -27,8 +27,14 @@ nitpicky = True
 default_role = "py:obj"
 nitpick_ignore_regex = [
     ("py:.*", r"(?!trionetchan\.).*"),  # names of other packages, and code in a docstring that is no name
-    ("py:obj", r"trionetchan\.(audit|wire)"),  # loggers
-    ("py:class", r"trionetchan\._\w+\.(T|Credentials)"),  # the type of the values; an argument of `Authenticate`
+    (
+        "py:obj",
+        r"trionetchan\.(audit|wire|channel|cancelled|testing\.pytest_plugin)",
+    ),  # names that are none of Python's
+    (
+        "py:class",
+        r"trionetchan\..*\b(_\w+|[A-Z])\b.*",
+    ),  # private types in the signatures of public ones; type variables
 ]
 
 # Markdown
@@ -39,6 +45,7 @@ myst_heading_anchors = 4  # as the site of the repository makes them, so that li
 # The reference
 
 autodoc_use_legacy_class_based = True  # sphinxcontrib-trio builds on it
+autodoc_mock_imports = ["coredis", "opentelemetry"]  # of extras, which the site can do without
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True

@@ -166,8 +166,15 @@ async def test_service_takes_the_socket_of_systemd_and_stops_in_an_orderly_way(t
 
 def test_reference_has_every_public_name() -> None:
     page = (DOCS / "reference.rst").read_text(encoding="utf-8")
-    named = re.findall(r"^\.\. auto(?:function|class|exception|data):: (\w+)", page, re.MULTILINE)
+    named = re.findall(r"^\.\. auto(?:function|class|exception|data):: (\w+)(?:\(\))?$", page, re.MULTILINE)
     assert sorted(named) == sorted(trionetchan.__all__)
+
+
+def test_reference_has_every_public_module() -> None:
+    page = (DOCS / "reference.rst").read_text(encoding="utf-8")
+    public = {module.partition("/")[0] for module in MODULES if not module.startswith("_")}
+    public |= {path.parent.name for path in PACKAGE.glob("*/__init__.py") if not path.parent.name.startswith("_")}
+    assert {*re.findall(r"^\.\. automodule:: trionetchan\.(\w+)", page, re.MULTILINE)} == public
 
 
 # The decisions
