@@ -21,7 +21,7 @@ import trio
 from trionetchan import Limits, NetchanError, open_exporter, open_tcp_importer
 
 # What breaks is given up after this many seconds: the smaller number of the two sides counts.
-LIMITS = Limits(resume_timeout=5)
+LIMITS = Limits(resume_timeout=2)
 
 
 async def read(port: int, files: list[str]) -> None:
@@ -29,11 +29,14 @@ async def read(port: int, files: list[str]) -> None:
     async with trio.open_nursery() as nursery, open_exporter(limits=LIMITS) as exporter:
         [listener] = await nursery.start(exporter.serve_tcp, port)
         print(f"lines at port {listener.port}", file=sys.stderr, flush=True)
-        async with exporter.open_send_channel("lines", str) as lines:
-            for file in files:
-                async with await trio.open_file(file, encoding="utf-8", errors="replace") as opened:
-                    async for line in opened:
-                        await lines.send(line)
+        lines = exporter.open_send_channel("lines", str)
+        for file in files:
+            async with await trio.open_file(file, encoding="utf-8", errors="replace") as opened:
+                async for line in opened:
+                    await lines.send(line)
+        await (
+            lines.aclose()
+        )  # only here: `async with` would close it after an error too, and that is an end like any other
         await exporter.drain()  # also if nobody is there yet to take them
 
 
@@ -47,11 +50,12 @@ async def count(host: str, port: int, own_port: int) -> None:
         [listener] = await nursery.start(exporter.serve_tcp, own_port)
         print(f"counts at port {listener.port}", file=sys.stderr, flush=True)
         lines = await importer.open_receive_channel("lines", str, window=1024)
-        # Closing the end tells the next stage that all is there. An exception leaves the block with the end open, as
-        # far as the next stage is concerned: it fails too.
-        async with exporter.open_send_channel("counts", dict[str, int]) as counts:
-            async for line in lines:
-                await counts.send(dict(Counter(line.split())))  # of the very type: a subclass is refused
+        # Closed only when all is passed on. `async with` would close it when the stage before is lost, too, and the next
+        # one would take what it has for everything; an end that is still open makes it fail.
+        counts = exporter.open_send_channel("counts", dict[str, int])
+        async for line in lines:
+            await counts.send(dict(Counter(line.split())))  # of the very type: a subclass is refused
+        await counts.aclose()
         await exporter.drain()
 
 

@@ -181,7 +181,8 @@ async def test_pipeline_counts_every_word(tmp_path: Path) -> None:
     assert counts == {"to": 2000, "be": 2000, "or": 1000, "not": 1000, "words": 6000}
 
 
-async def test_pipeline_prints_no_total_when_a_stage_dies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_pipeline_prints_no_total_when_a_stage_dies(tmp_path: Path, how: signal.Signals) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     async with (
@@ -192,7 +193,7 @@ async def test_pipeline_prints_no_total_when_a_stage_dies(tmp_path: Path) -> Non
     ):
         await writing.write("a word\n")
         await writing.flush()
-        reader.process.send_signal(signal.SIGTERM)  # it fails: nothing it had is complete
+        reader.process.send_signal(how)
     assert shower.output == ""
     assert (counter.process.returncode, shower.process.returncode) == (1, 1)
     assert shower.errors.startswith("pipeline: ")
