@@ -34,9 +34,7 @@ async def read(port: int, files: list[str]) -> None:
             async with await trio.open_file(file, encoding="utf-8", errors="replace") as opened:
                 async for line in opened:
                     await lines.send(line)
-        await (
-            lines.aclose()
-        )  # only here: `async with` would close it after an error too, and that is an end like any other
+        await lines.aclose()  # only here: `async with` would close it after an error, too, which looks like the end
         await exporter.drain()  # also if nobody is there yet to take them
 
 
@@ -50,8 +48,8 @@ async def count(host: str, port: int, own_port: int) -> None:
         [listener] = await nursery.start(exporter.serve_tcp, own_port)
         print(f"counts at port {listener.port}", file=sys.stderr, flush=True)
         lines = await importer.open_receive_channel("lines", str, window=1024)
-        # Closed only when all is passed on. `async with` would close it when the stage before is lost, too, and the next
-        # one would take what it has for everything; an end that is still open makes it fail.
+        # Closed only when all is passed on. `async with` would close it when the stage before is lost, too, and the
+        # next one would take what it has for everything; an end that is still open makes it fail.
         counts = exporter.open_send_channel("counts", dict[str, int])
         async for line in lines:
             await counts.send(dict(Counter(line.split())))  # of the very type: a subclass is refused
