@@ -129,7 +129,7 @@ def name_patterns(allowed: Mapping[str, Mapping[str, Direction | None]]) -> Auth
     """Allows by patterns: `{principal: {channel: direction}}`, where principal and channel are shell-style patterns.
 
     The direction is the exporter's: `Direction.SEND`, those principals may receive from such a channel;
-    `Direction.RECEIVE`, they may send into it; None, both. What no pattern allows is denied. For example:
+    `Direction.RECEIVE`, they may send into it; None, both. What no pattern allows is denied. For example::
 
         name_patterns({
             "*.workers.example": {"jobs": Direction.SEND, "results": Direction.RECEIVE},
