@@ -23,6 +23,7 @@ from ._exporter import Exporter, open_exporter
 from ._importer import Delivery, Importer, open_importer, open_tcp_importer, open_unix_importer, open_websocket_importer
 from ._limits import Limits
 from ._network.listening import BoundListener
+from ._peers import PeerConnected, PeerEvent, PeerEvents, PeerEventsLost, PeerGone, PeerResumed, PeerSuspended
 from ._statistics import ChannelStatistics, Direction, ExporterStatistics, ImporterStatistics
 
 __all__ = [
@@ -40,6 +41,13 @@ __all__ = [
     "Limits",
     "NetchanError",
     "NoSuchChannelError",
+    "PeerConnected",
+    "PeerEvent",
+    "PeerEvents",
+    "PeerEventsLost",
+    "PeerGone",
+    "PeerResumed",
+    "PeerSuspended",
     "ProtocolError",
     "RemoteValueError",
     "SessionLostError",

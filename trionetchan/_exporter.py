@@ -33,6 +33,7 @@ from ._network.peer import Peer
 from ._network.sessions import Sessions
 from ._network.transport import check_ssl_context
 from ._opening import Opening
+from ._peers import PeerEvents, Peers
 from ._protocol.events import ImportRequested
 from ._protocol.session import Role
 from ._statistics import Direction, ExporterStatistics
@@ -80,8 +81,13 @@ class Exporter(Endpoint):
         self._limits_reached = Counter[str]()
         self._sessions = Sessions(limits, self._on_limit, self._log)
         self._admission = Admission(limits, self._on_limit, self._log)
+        self._peers = Peers()
         self._as_peer_owner = _PeerOwner(
-            import_requested=self._on_import, tick=self._tick, reached=self._on_limit, grew=self._on_growth
+            import_requested=self._on_import,
+            tick=self._tick,
+            reached=self._on_limit,
+            grew=self._on_growth,
+            peer_changed=self._peers.changed,
         )
 
     # Channels
@@ -533,6 +539,19 @@ class Exporter(Endpoint):
         for connection in connections:
             await connection.wait_over()
         self._sessions.end()
+        self._peers.end()
+
+    def peers(self, *, max_events: int = 10_000) -> PeerEvents:
+        """Who comes and goes: use it with `async for`. First come those that are there, each as `PeerConnected`.
+
+        Then `PeerConnected`, `PeerSuspended`, `PeerResumed` and `PeerGone`, as it happens, in order. It ends when the
+        block is left, behind the events that leaving brings. Each call has its own events. At most `max_events` wait
+        to be read: the oldest give way, and a `PeerEventsLost` says how many. Nothing waits for the reader.
+        `ClosedResourceError` if the block is left; `ValueError` for `max_events` below 1.
+        """
+        self._check_open()
+        whole_number("max_events", max_events, 1)
+        return self._peers.subscribe(max_events)
 
     def statistics(self) -> ExporterStatistics:
         """A snapshot: channels by name, connections open now, sessions, values dropped in all."""
@@ -555,3 +574,4 @@ class _PeerOwner:
     tick: Callable[[], None]
     reached: Callable[[str], None]
     grew: Callable[[], None]
+    peer_changed: Callable[[Peer, str | None], None]

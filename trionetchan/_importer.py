@@ -653,6 +653,9 @@ class _PeerOwner:
     def grew(self) -> None:
         """What is held of the exporter is bounded by the channels that this side has opened."""
 
+    def peer_changed(self, peer: Peer, address: str | None, /) -> None:
+        """There is one exporter, and the block says how it stands."""
+
 
 _BREAKS: dict[Code, tuple[type[NetchanError], str]] = {
     Code.HUNG_UP: (NetchanError, "hung up by the exporter"),
