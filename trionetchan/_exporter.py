@@ -16,7 +16,7 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
-from ._arguments import check_dead_letters, check_name, codec_of, direction_of, whole_number
+from ._arguments import check_dead_letters, check_own_name, codec_of, direction_of, whole_number
 from ._channels.dead_letters import DeadLetters
 from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
@@ -32,6 +32,8 @@ from ._network.listening import BoundListener, PatientListener, listen_tcp, list
 from ._network.peer import Peer
 from ._network.sessions import Sessions
 from ._network.transport import check_ssl_context
+from ._observation import STATISTICS
+from ._observing import Observatory, Observer
 from ._opening import Opening
 from ._peers import PeerEvents, Peers
 from ._protocol.events import ImportRequested
@@ -44,8 +46,15 @@ __all__ = ["Exporter", "open_exporter"]
 T = TypeVar("T")
 
 
-def open_exporter(*, limits: Limits = Limits()) -> AbstractAsyncContextManager[Exporter]:  # noqa: B008
+def open_exporter(
+    *,
+    limits: Limits = Limits(),  # noqa: B008
+    observable: bool = False,
+) -> AbstractAsyncContextManager[Exporter]:
     """Opens an exporter; use it with `async with`.
+
+    `observable`: importers may ask how it stands, as the command line does: it has a channel `$statistics` then. See
+    `trionetchan.observation` for what is told.
 
     Leaving the block normally waits, under the caller's cancel scope, until what was accepted from the program (each
     `send` that has returned) is acknowledged by the importers there are; a `send` that is still blocked, or comes
@@ -58,7 +67,7 @@ def open_exporter(*, limits: Limits = Limits()) -> AbstractAsyncContextManager[E
     """
 
     async def block() -> AsyncGenerator[Exporter]:
-        async with Exporter(limits)._block() as exporter:  # pyright: ignore[reportPrivateUsage]
+        async with Exporter(limits, observable)._block() as exporter:  # pyright: ignore[reportPrivateUsage]
             yield exporter
 
     return Opening("open_exporter", block)
@@ -72,7 +81,7 @@ class Exporter(Endpoint):
 
     _last_word = None  # to its importers, a channel that is bound and not finished is broken by the goodbye
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, observable: bool = False) -> None:
         super().__init__(limits)
         self._connections: set[Connection] = set()
         self._serving: set[trio.CancelScope] = set()
@@ -88,6 +97,16 @@ class Exporter(Endpoint):
             reached=self._on_limit,
             grew=self._on_growth,
             peer_changed=self._peers.changed,
+        )
+        self._observatory = self._new_observatory() if observable else None
+
+    def _new_observatory(self) -> Observatory:
+        observer = Observer(self._peers, self.statistics, self._registry.bound)
+        return Observatory(
+            self._limits,
+            self._log,
+            observer.take,
+            lambda run: self._nursery.start_soon(self._run_shielded, run),
         )
 
     # Channels
@@ -141,7 +160,7 @@ class Exporter(Endpoint):
         delivered; `ValueTypeError` for a type that cannot be carried; `TypeError` for an end that is none; `ValueError`
         for `dead_letters` of a channel that is received into.
         """
-        check_name(name)
+        check_own_name(name)
         self._check_binds()
         whole_number("window", window, None)
         if importers is not None:
@@ -175,7 +194,7 @@ class Exporter(Endpoint):
 
         `max_buffer_size` is in values, as in `trio.open_memory_channel`. The importers choose the window.
         """
-        check_name(name)
+        check_own_name(name)
         self._check_binds()
         check_dead_letters(name, dead_letters, Direction.SEND)
         codec = codec_of(name, value_type)
@@ -263,7 +282,10 @@ class Exporter(Endpoint):
         if refusal is not None:
             peer.reject(request, *refusal)
             return
-        channel = self._registry.bound(request.name)
+        channel = self._registry.get(request.name)
+        if channel is None:
+            assert self._observatory is not None
+            channel = self._observatory.open()
         link = peer.accept(request, window=channel.window, schema=channel.codec.schema.to_bytes())
         if isinstance(channel, Outgoing):
             assert isinstance(link, SendLink)
@@ -278,6 +300,8 @@ class Exporter(Endpoint):
         """Why an import is refused, if it is."""
         name = request.name
         channel = self._registry.get(name)
+        if name == STATISTICS and self._observatory is not None:
+            channel = self._observatory.sample
         if self._accepting.stopped:
             return Code.NO_SUCH_CHANNEL, f"{name}: expected an exporter that serves, got one that is stopping"
         if channel is None or channel.ended or not self._serves:

@@ -176,6 +176,11 @@ class ReceiveLink:
     # As the port `ReceivingLink` says
 
     @property
+    def window(self) -> int:
+        """How many values may be unacknowledged at most."""
+        return self._window.window
+
+    @property
     def received(self) -> int:
         """How many values have arrived."""
         return self._window.received
