@@ -79,12 +79,15 @@ async def test_who_is_not_observable_does_not_tell() -> None:
 
 
 async def test_observations_have_their_type() -> None:
-    async with trio.open_nursery() as nursery, open_exporter(observable=True) as exporter:
-        async with connect(nursery, exporter) as importer:
-            with pytest.raises(TypeMismatchError):
-                await importer.open_receive_channel(STATISTICS, int)
-            with pytest.raises(trionetchan.WrongDirectionError):
-                await importer.open_send_channel(STATISTICS, Observation)
+    async with (
+        trio.open_nursery() as nursery,
+        open_exporter(observable=True) as exporter,
+        connect(nursery, exporter) as importer,
+    ):
+        with pytest.raises(TypeMismatchError):
+            await importer.open_receive_channel(STATISTICS, int)
+        with pytest.raises(trionetchan.WrongDirectionError):
+            await importer.open_send_channel(STATISTICS, Observation)
 
 
 @pytest.mark.parametrize("name", ["$", "$statistics", "$mine"])
@@ -119,15 +122,20 @@ async def test_each_observer_gets_its_own(autojump_clock: trio.testing.MockClock
     """Importers of an ordinary channel would compete."""
 
     async def look(times: list[float]) -> None:
-        async with connect(nursery, exporter) as importer:
-            async with await importer.open_receive_channel(STATISTICS, Observation, window=1) as snapshots:
-                times += [(await snapshots.receive()).seconds for _ in range(3)]
+        async with (
+            connect(nursery, exporter) as importer,
+            await importer.open_receive_channel(STATISTICS, Observation, window=1) as snapshots,
+        ):
+            times += [(await snapshots.receive()).seconds for _ in range(3)]
 
     seen: list[list[float]] = [[], []]
-    async with trio.open_nursery() as nursery, open_exporter(observable=True) as exporter:
-        async with trio.open_nursery() as observers:
-            for times in seen:
-                observers.start_soon(look, times)
+    async with (
+        trio.open_nursery() as nursery,
+        open_exporter(observable=True) as exporter,
+        trio.open_nursery() as observers,
+    ):
+        for times in seen:
+            observers.start_soon(look, times)
     assert [len(times) for times in seen] == [3, 3]
 
 
@@ -135,13 +143,16 @@ async def test_without_observers_no_snapshot_is_made(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(monkeypatch)
-    async with trio.open_nursery() as nursery, open_exporter(observable=True) as exporter:
-        async with connect(nursery, exporter) as importer:
-            await trio.sleep(100)
-            assert counted.taken == 0
-            await observe(importer)
-            await trio.sleep(100)
-            assert counted.taken == 1
+    async with (
+        trio.open_nursery() as nursery,
+        open_exporter(observable=True) as exporter,
+        connect(nursery, exporter) as importer,
+    ):
+        await trio.sleep(100)
+        assert counted.taken == 0
+        await observe(importer)
+        await trio.sleep(100)
+        assert counted.taken == 1
 
 
 async def test_however_fast_one_asks_there_are_twenty_a_second(
@@ -151,10 +162,12 @@ async def test_however_fast_one_asks_there_are_twenty_a_second(
     async with trio.open_nursery() as nursery, open_exporter(observable=True) as exporter:
 
         async def stream() -> None:
-            async with connect(nursery, exporter) as importer:
-                async with await importer.open_receive_channel(STATISTICS, Observation, window=64) as snapshots:
-                    async for _ in snapshots:
-                        pass
+            async with (
+                connect(nursery, exporter) as importer,
+                await importer.open_receive_channel(STATISTICS, Observation, window=64) as snapshots,
+            ):
+                async for _ in snapshots:
+                    pass
 
         with trio.move_on_after(10):
             async with trio.open_nursery() as observers:
