@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -64,7 +65,7 @@ def main() -> int:
     logging.getLogger("trionetchan").setLevel(logging.ERROR)
     status: int | None
     try:
-        status = app(exit_on_error=False, print_error=False)
+        status = app(sys.argv[1:], exit_on_error=False, print_error=False)
     except* OutputClosedError:
         status = OUTPUT_CLOSED
     except* cyclopts.CycloptsError as group:

@@ -266,19 +266,34 @@ def _pairs(data: Any) -> Iterator[tuple[Any, Any]]:
     if not isinstance(data, list):
         raise _misfit("an array of [key, value]", data)
     for pair in cast("list[object]", data):
-        if not isinstance(pair, list) or len(cast("list[object]", pair)) != 2:
+        parts = _elements(pair)
+        if len(parts) != 2:
             raise _misfit("[key, value]", pair)
-        yield cast("tuple[Any, Any]", tuple(cast("list[object]", pair)))
+        yield parts[0], parts[1]
+
+
+def _elements(data: object) -> list[object]:
+    """Of an array; of anything else none."""
+    return cast("list[object]", data) if isinstance(data, list) else []
+
+
+def _entries(data: object) -> dict[str, Any]:
+    """Of an object; of anything else none."""
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+
+
+def _both(a: object, b: object, *types: type) -> bool:
+    return isinstance(a, types) and isinstance(b, types)
 
 
 def _same(a: object, b: object) -> bool:
     """Equal, and of the same types all through: 1 is neither True nor 1.0, and a NaN is a NaN."""
-    if isinstance(a, set | frozenset) and isinstance(b, set | frozenset):
+    if _both(a, b, set, frozenset):
         return cast("set[object]", a) == b
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+    if _both(a, b, list, tuple):
         left, right = cast("Sequence[object]", a), cast("Sequence[object]", b)
         return len(left) == len(right) and all(map(_same, left, right))
-    if isinstance(a, dict) and isinstance(b, dict):
+    if _both(a, b, dict):
         one, other = cast("dict[object, object]", a), cast("dict[object, object]", b)
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     return type(a) is type(b) and (a == b or repr(a) == repr(b))
@@ -331,6 +346,7 @@ _NAMES = {
     "uuid": "a UUID (text)",
 }
 _JSON = {"null": type(None), "bool": bool, "int": int, "float": float, "text": str}
+FOLD = ";fold=1"  # behind a local time that comes twice, when clocks are put back: the second one
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -344,7 +360,9 @@ def _write_scalar(value: object) -> Any:
             return next(name for name, special in _SPECIAL.items() if repr(special) == repr(value))
         case bytes():
             return base64.b64encode(value).decode()
-        case datetime() | date() | time():
+        case datetime() | time():
+            return value.isoformat() + FOLD * value.fold
+        case date():
             return value.isoformat()
         case timedelta():
             microseconds = value // timedelta(microseconds=1)
@@ -371,7 +389,11 @@ def _read_scalar(kind: str, data: Any) -> Any:
 def _parse_datetime(text: str) -> datetime:
     if "T" not in text:
         raise ValueError
-    return datetime.fromisoformat(text)
+    return datetime.fromisoformat(text.removesuffix(FOLD)).replace(fold=text.endswith(FOLD))
+
+
+def _parse_time(text: str) -> time:
+    return time.fromisoformat(text.removesuffix(FOLD)).replace(fold=text.endswith(FOLD))
 
 
 def _parse_duration(text: str) -> timedelta:
@@ -387,7 +409,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bytes": lambda text: base64.b64decode(text, validate=True),
     "datetime": _parse_datetime,
     "date": date.fromisoformat,
-    "time": time.fromisoformat,
+    "time": _parse_time,
     "duration": _parse_duration,
     "decimal": Decimal,
     "uuid": UUID,
@@ -399,8 +421,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 def _tagged(data: Any) -> tuple[str | None, Any]:
     """The kind that is written with a value, and the value."""
-    if isinstance(data, dict) and len(cast("dict[str, Any]", data)) == 1:
-        ((name, inner),) = cast("dict[str, Any]", data).items()
+    entries = _entries(data)
+    if len(entries) == 1:
+        ((name, inner),) = entries.items()
         if name.startswith("$"):
             return name[1:], inner
     return None, data

@@ -23,6 +23,8 @@ from .show import address_text, count_text, escaped, rate_text, size_text
 
 __all__ = ["channel_named", "inspect_channel", "list_channels", "observed", "ping", "top"]
 
+NARROW = 80  # columns: below, some are left out
+LONGEST_NAME = 40  # characters that a terminal shows
 WIDE = 10_000  # columns: where nobody looks, nothing is cut
 
 
@@ -134,37 +136,41 @@ def channel_table(
     now: Observation, rates: Mapping[str, Rates] | None, *, busiest_first: bool = False
 ) -> rich.table.Table:
     """A line for each channel. `rates`: what happens in a second, too."""
-    table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("channel", no_wrap=True)
-    table.add_column("exporter")
-    table.add_column("importers", justify="right")
-    for heading in (
-        "values",
-        *(() if rates is None else ("values/s", "bytes/s")),
-        "waiting",
-        "unacked",
-        "back",
-        "dropped",
-    ):
+    narrow = output.is_terminal and output.width < NARROW
+    table = rich.table.Table(box=None, pad_edge=False, header_style="bold", expand=output.is_terminal)
+    table.add_column("channel", no_wrap=True, max_width=LONGEST_NAME if output.is_terminal else None)
+    if not narrow:
+        table.add_column("exporter", no_wrap=True)
+    for heading in _headings(rates is not None, narrow):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("type", no_wrap=True, overflow="ellipsis")
+    if not narrow:
+        table.add_column("type", no_wrap=True, ratio=1, min_width=10)  # it gives way
     channels = list(now.channels)
     if busiest_first and rates is not None:
         channels.sort(key=lambda channel: -(rates[channel.name].values or 0))
     for channel in channels:
-        counts = [count_text(_carried(channel))]
-        if rates is not None:
-            rate = rates[channel.name]
-            counts += [rate_text(rate.values), "–" if rate.size is None else size_text(rate.size)]
-        counts += map(count_text, (channel.waiting, channel.unacknowledged, channel.redelivered, channel.dropped))
-        table.add_row(
-            escaped(channel.name),
-            _WAYS[channel.direction],
-            count_text(len(channel.importers)),
-            *counts,
-            escaped(channel.value_type),
-        )
+        cells = _cells(channel, None if rates is None else rates[channel.name], narrow)
+        if not narrow:
+            cells = [_WAYS[channel.direction], *cells, escaped(channel.value_type)]
+        table.add_row(escaped(channel.name), *cells)
     return table
+
+
+def _headings(with_rates: bool, narrow: bool) -> list[str]:
+    rates = ["values/s", *([] if narrow else ["bytes/s"])] if with_rates else []
+    return ["importers", "values", *rates, "waiting", "unacked", *([] if narrow else ["back", "dropped"])]
+
+
+def _cells(channel: ObservedChannel, rates: Rates | None, narrow: bool) -> list[str]:
+    cells = [count_text(len(channel.importers)), count_text(_carried(channel))]
+    if rates is not None:
+        cells.append(rate_text(rates.values))
+    if rates is not None and not narrow:
+        cells.append("–" if rates.size is None else size_text(rates.size))
+    cells += map(count_text, (channel.waiting, channel.unacknowledged))
+    if not narrow:
+        cells += map(count_text, (channel.redelivered, channel.dropped))
+    return cells
 
 
 _WAYS = {"send": "sends", "receive": "receives"}
