@@ -21,7 +21,7 @@ GROUND = frozenset(
 HALL = frozenset(
     {"_arguments", "_endpoint", "_exporter", "_importer", "_rebinding", "_stopping", "_peers", "_observing"}
 )
-PUBLIC = frozenset({"observation"})
+PUBLIC = frozenset({"abc", "observation", "otel", "requests"})
 TOP = frozenset({"__init__", "__main__"})
 ROOMS: dict[str, set[str]] = {
     "ground": set(),
