@@ -16,7 +16,18 @@ PACKAGE = Path(trionetchan.__file__).parent
 # The rooms of the house, from the ground up, and what each may import from: other rooms, never the reverse. A room is a
 # package, or the modules that are listed with it.
 GROUND = frozenset(
-    {"_errors", "_limits", "_statistics", "_cbor", "_batch", "_opening", "_log", "_allowance", "_observation"}
+    {
+        "_errors",
+        "_limits",
+        "_statistics",
+        "_cbor",
+        "_batch",
+        "_opening",
+        "_log",
+        "_allowance",
+        "_observation",
+        "_instruments",
+    }
 )
 HALL = frozenset(
     {"_arguments", "_endpoint", "_exporter", "_importer", "_rebinding", "_stopping", "_peers", "_observing"}

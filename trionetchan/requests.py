@@ -98,9 +98,7 @@ async def serve_requests(
 
     It exports `name` and one name for each client, and raises what `export` does. Cancelled, it hangs them up.
     """
-    calls: trio.MemoryReceiveChannel[Call[Q]] = exporter.open_receive_channel(
-        name, _of(Call, request_type), importers=None
-    )
+    calls = exporter.open_receive_channel(name, _of(Call, request_type), importers=None)
     async with trio.open_nursery() as nursery:
         server = _Server(
             exporter=exporter,
@@ -112,17 +110,7 @@ async def serve_requests(
             max_requests=max_requests_per_client,
             max_clients=max_clients,
         )
-        nursery.start_soon(server.notice_who_goes)
-        nursery.start_soon(server.forget_who_is_gone)
-        task_status.started()
-        try:
-            with contextlib.suppress(trio.ClosedResourceError):  # the exporter's block is left
-                async for call in calls:
-                    server.take(call)  # without a checkpoint: what is acknowledged is done
-        finally:
-            server.end()
-            _hang_up(exporter, name)
-            nursery.cancel_scope.cancel()
+        await server.run(calls, task_status)
 
 
 def _of(generic: Any, value_type: Any) -> Any:
@@ -162,7 +150,22 @@ class _Server(Generic[Q, R]):
     _to_look: trio.Event = attrs.field(factory=trio.Event, init=False)
     _log: BoundedLog = attrs.field(factory=lambda: BoundedLog(MOST_LOG_LINES), init=False)
 
-    def take(self, call: Call[Q]) -> None:
+    async def run(self, calls: trio.MemoryReceiveChannel[Call[Q]], task_status: trio.TaskStatus[None]) -> None:
+        """Serves until cancelled, or the exporter's block is left."""
+        self.nursery.start_soon(self._notice_who_goes)
+        self.nursery.start_soon(self._forget_who_is_gone)
+        task_status.started()
+        try:
+            with contextlib.suppress(trio.ClosedResourceError):
+                async for call in calls:
+                    self._take(call)  # without a checkpoint: what is acknowledged is done
+        finally:
+            for secret in list(self._clients):
+                self._forget(secret)
+            _hang_up(self.exporter, self.name)
+            self.nursery.cancel_scope.cancel()
+
+    def _take(self, call: Call[Q]) -> None:
         """What a client says. Nothing that it says can raise here."""
         client = self._clients.get(call.client)
         if call.what == "open":
@@ -236,17 +239,12 @@ class _Server(Generic[Q, R]):
         client.replies.close()
         _hang_up(self.exporter, client.channel)
 
-    def end(self) -> None:
-        """All of them."""
-        for secret in list(self._clients):
-            self._forget(secret)
-
-    async def notice_who_goes(self) -> None:
+    async def _notice_who_goes(self) -> None:
         async for event in self.exporter.peers():
             if isinstance(event, PeerGone | PeerEventsLost):
                 self._to_look.set()
 
-    async def forget_who_is_gone(self) -> None:
+    async def _forget_who_is_gone(self) -> None:
         """Looks when somebody went, and now and then for clients that have never come to their channel."""
         while True:
             with trio.move_on_after(OPEN_TIMEOUT if self._clients else math.inf):
