@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from importlib.metadata import version
@@ -31,7 +31,7 @@ from ._errors import NetchanError
 from ._exporter import Exporter
 from ._importer import Importer
 from ._instruments import Instrument, instrumented
-from ._statistics import ChannelStatistics, ExporterStatistics, ImporterStatistics
+from ._statistics import ChannelStatistics, Direction, ExporterStatistics, ImporterStatistics
 
 __all__ = [
     "Traced",
@@ -49,21 +49,36 @@ T = TypeVar("T")
 
 # Metrics
 
-_COUNTERS = {  # of a channel: the field of its statistics, its unit, what it is
-    "sent": ("{value}", "Values handed to peers"),
-    "received": ("{value}", "Values delivered here"),
-    "acknowledged": ("{value}", "Values that peers have acknowledged"),
-    "redelivered": ("{value}", "Values dealt again after a peer had held them"),
-    "dropped": ("{value}", "Values that nobody will get"),
-    "dead_letters": ("{value}", "Values that came back too often"),
-    "bytes_sent": ("By", "Payload bytes handed to peers"),
-    "bytes_received": ("By", "Payload bytes that arrived"),
-}
-_GAUGES = {
-    "waiting": ("{value}", "Values that wait to be sent"),
-    "unacknowledged": ("{value}", "Values that peers have and have not acknowledged"),
-    "peers": ("{peer}", "Peers that are bound"),
-}
+
+@attrs.frozen
+class _Metric:
+    """Of channels: what is told of one."""
+
+    name: str
+    field: str
+    """Of its statistics."""
+    unit: str
+    what: str
+    directions: tuple[Direction, ...]
+    """Of channels that have it."""
+
+
+_SENDS, _RECEIVES, _BOTH = (Direction.SEND,), (Direction.RECEIVE,), (Direction.SEND, Direction.RECEIVE)
+_COUNTERS = (
+    _Metric("sent", "sent", "{value}", "Values handed to peers", _SENDS),
+    _Metric("received", "received", "{value}", "Values delivered here", _RECEIVES),
+    _Metric("acknowledged", "acknowledged", "{value}", "Values that peers have acknowledged", _SENDS),
+    _Metric("redelivered", "redelivered", "{value}", "Values dealt again after a peer had held them", _SENDS),
+    _Metric("dropped", "dropped", "{value}", "Values that nobody will get", _BOTH),
+    _Metric("dead_letters", "dead_letters", "{value}", "Values that came back too often", _SENDS),
+    _Metric("payload_sent", "bytes_sent", "By", "Payload handed to peers", _SENDS),
+    _Metric("payload_received", "bytes_received", "By", "Payload that arrived", _RECEIVES),
+)
+_GAUGES = (
+    _Metric("waiting", "waiting", "{value}", "Values that wait to be sent", _SENDS),
+    _Metric("unacknowledged", "unacknowledged", "{value}", "Values that peers hold unacknowledged", _SENDS),
+    _Metric("peers", "peers", "{peer}", "Peers that are bound", _BOTH),
+)
 _WHOLE_COUNTERS = {
     "resumed": ("{session}", "Sessions that went on over another connection"),
     "dropped": ("{value}", "Values that nobody will get, of channels that are gone too"),
@@ -128,10 +143,8 @@ class _Source:
     def look(self, statistics: ExporterStatistics | ImporterStatistics) -> None:
         told: dict[str, list[Observation]] = {}
         self._count(statistics.channels)
-        for (label, direction, field), count in self._totals.items():
-            self._tell(told, f"channel.{field}", count, channel=label, direction=direction)
-        for (label, direction, field), count in self._now(statistics.channels).items():
-            self._tell(told, f"channel.{field}", count, channel=label, direction=direction)
+        for (label, direction, metric), count in [*self._totals.items(), *self._now(statistics.channels).items()]:
+            self._tell(told, f"channel.{metric}", count, channel=label, direction=direction)
         for field in [*_WHOLE_COUNTERS, *_WHOLE_GAUGES]:
             if hasattr(statistics, field):  # an importer's has but one of them
                 self._tell(told, field, getattr(statistics, field))
@@ -140,29 +153,35 @@ class _Source:
                 self._tell(told, _LIMITS, count, limit=limit)
         self.told = told
 
-    def _tell(self, told: dict[str, list[Observation]], field: str, count: int, **attributes: str) -> None:
-        told.setdefault(field, []).append(Observation(count, {"endpoint": self._name, **attributes}))
+    def _tell(self, told: dict[str, list[Observation]], metric: str, count: int, **attributes: str) -> None:
+        told.setdefault(metric, []).append(Observation(count, {"endpoint": self._name, **attributes}))
 
     def _count(self, channels: Mapping[str, ChannelStatistics]) -> None:
         """Adds what was counted since the last look. A count that is smaller than it was has begun anew."""
         last = self._last
         self._last = {}
-        for name, channel in channels.items():
-            place = self._label(name), channel.direction.value
-            for field in _COUNTERS:
-                count: int = getattr(channel, field)
-                before = last.get((name, field), 0)
-                self._last[name, field] = count
-                key = (*place, field)
-                self._totals[key] = self._totals.get(key, 0) + (count - before if count >= before else count)
+        for name, metric, channel in _told_of(channels, _COUNTERS):
+            count: int = getattr(channel, metric.field)
+            before = last.get((name, metric.name), 0)
+            self._last[name, metric.name] = count
+            key = self._label(name), channel.direction.value, metric.name
+            self._totals[key] = self._totals.get(key, 0) + (count - before if count >= before else count)
 
     def _now(self, channels: Mapping[str, ChannelStatistics]) -> dict[tuple[str, str, str], int]:
         found: dict[tuple[str, str, str], int] = {}
-        for name, channel in channels.items():
-            for field in _GAUGES:
-                key = (self._label(name), channel.direction.value, field)
-                found[key] = found.get(key, 0) + int(getattr(channel, field))
+        for name, metric, channel in _told_of(channels, _GAUGES):
+            key = self._label(name), channel.direction.value, metric.name
+            found[key] = found.get(key, 0) + int(getattr(channel, metric.field))
         return found
+
+
+def _told_of(
+    channels: Mapping[str, ChannelStatistics], told: Iterable[_Metric]
+) -> Iterator[tuple[str, _Metric, ChannelStatistics]]:
+    for name, channel in channels.items():
+        for metric in told:
+            if channel.direction in metric.directions:
+                yield name, metric, channel
 
 
 class _Instruments:
@@ -170,13 +189,12 @@ class _Instruments:
 
     def __init__(self, meter: Meter) -> None:
         self.sources: list[_Source] = []
-        for prefix, counters, gauges in (("channel.", _COUNTERS, _GAUGES), ("", _WHOLE_COUNTERS, _WHOLE_GAUGES)):
-            for field, (unit, what) in counters.items():
-                callbacks = [self._callback(prefix + field)]
-                meter.create_observable_counter(f"trionetchan.{prefix}{field}", callbacks, unit, what)
-            for field, (unit, what) in gauges.items():
-                callbacks = [self._callback(prefix + field)]
-                meter.create_observable_up_down_counter(f"trionetchan.{prefix}{field}", callbacks, unit, what)
+        counters = [(f"channel.{metric.name}", metric.unit, metric.what) for metric in _COUNTERS]
+        for name, unit, what in [*counters, *((name, *rest) for name, rest in _WHOLE_COUNTERS.items())]:
+            meter.create_observable_counter(f"trionetchan.{name}", [self._callback(name)], unit, what)
+        gauges = [(f"channel.{metric.name}", metric.unit, metric.what) for metric in _GAUGES]
+        for name, unit, what in [*gauges, *((name, *rest) for name, rest in _WHOLE_GAUGES.items())]:
+            meter.create_observable_up_down_counter(f"trionetchan.{name}", [self._callback(name)], unit, what)
         what = "How many times importers have reached a limit"
         meter.create_observable_counter(f"trionetchan.{_LIMITS}", [self._callback(_LIMITS)], "{time}", what)
 
