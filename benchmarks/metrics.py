@@ -2,23 +2,21 @@
 
     python -m benchmarks.metrics [metrics|observed] [PAIRS] [VALUES]
 
-Each run is two fresh processes over loopback TCP: an exporter that sends integers, and an importer that takes them.
-Metrics are exported each second, as text, by OpenTelemetry's own reader in a thread of the exporter's process; who
-observes is a process that asks for a snapshot each second. Printed are the ratios of values a second (what a user sees;
-noisy where others use the machine), and of the exporter's processor time for a value (less noisy), with the median and
-the middle half.
+An exporter sends integers over loopback TCP to an importer in a process of its own, in slices of so many values: one
+slice with, one without, and so on. Metrics are exported each second, as text, by OpenTelemetry's own reader in a thread
+of the exporter's process; who observes is a process that asks for a snapshot each second. Printed are the ratios of
+neighbours, with the median and the middle half: of values a second (what a user sees; noisy where others use the
+machine), and of the exporter's processor time for a value (less noisy).
 """
 
 from __future__ import annotations
 
 import io
-import json
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, asynccontextmanager
 
 import trio
 
@@ -45,25 +43,57 @@ async def observe_on(port: int) -> None:
             await trio.sleep(1)
 
 
-async def send(values: int, how: str) -> dict[str, float]:
-    """The exporter's process: values a second, and seconds of processor time."""
+async def measure(how: str, pairs: int, values: int) -> None:
+    ratios: dict[str, list[float]] = {"rate": [], "cpu": []}
     with ExitStack() as stack:
         if how == "metrics":
             from trionetchan.otel import spans
 
             stack.enter_context(spans())
         async with trio.open_nursery() as nursery:
-            async with open_exporter(observable=how == "observed") as exporter:
+            async with open_exporter(observable=True) as exporter:
                 listeners: list[BoundListener] = await nursery.start(exporter.serve_tcp, 0)
                 port = listeners[0].port
-                if how == "metrics":
-                    stack.callback(export_each_second(nursery, exporter))
-                elif how == "observed":
-                    nursery.start_soon(child, "observe", port)
                 nursery.start_soon(child, "take", port)
-                found = await _measure(exporter, values)
+                async with exporter.open_send_channel("numbers", int, max_buffer_size=WINDOW) as numbers:
+                    await one_slice(exporter, numbers, values)  # until all is at work
+                    for pair in range(pairs):
+                        found: dict[bool, dict[str, float]] = {}
+                        for watched in (True, False) if pair % 2 else (False, True):
+                            async with being_watched(how if watched else "", exporter, port):
+                                found[watched] = await one_slice(exporter, numbers, values)
+                        for what, so_far in ratios.items():
+                            so_far.append(found[True][what] / found[False][what])
             nursery.cancel_scope.cancel()
-    return found
+    for what, so_far in (("rate", ratios["rate"]), ("processor time a value", ratios["cpu"])):
+        low, median, high = statistics.quantiles(so_far, n=4)
+        print(f"{how}: {what}, with / without: {median:.3f} ({low:.3f} to {high:.3f})")
+
+
+@asynccontextmanager
+async def being_watched(how: str, exporter: Exporter, port: int) -> AsyncGenerator[None]:
+    async with trio.open_nursery() as nursery:
+        if how == "metrics":
+            stop = export_each_second(nursery, exporter)
+            yield
+            await trio.to_thread.run_sync(stop)
+        elif how == "observed":
+            nursery.start_soon(child, "observe", port)
+            yield
+        else:
+            yield
+        nursery.cancel_scope.cancel()
+
+
+async def one_slice(exporter: Exporter, numbers: trio.MemorySendChannel[int], values: int) -> dict[str, float]:
+    """Values a second, and seconds of this process's processor time."""
+    for number in range(2 * WINDOW):
+        await numbers.send(number)
+    began, cpu = time.perf_counter(), time.process_time()
+    for number in range(values):
+        await numbers.send(number)
+    await exporter.drain("numbers")
+    return {"rate": values / (time.perf_counter() - began), "cpu": time.process_time() - cpu}
 
 
 async def child(what: str, port: int) -> None:
@@ -83,51 +113,16 @@ def export_each_second(nursery: trio.Nursery, exporter: Exporter) -> Callable[[]
     return provider.shutdown
 
 
-async def _measure(exporter: Exporter, values: int) -> dict[str, float]:
-    async with exporter.open_send_channel("numbers", int, max_buffer_size=WINDOW) as numbers:
-        for number in range(2 * WINDOW):  # until both are at work
-            await numbers.send(number)
-        began, cpu = time.perf_counter(), time.process_time()
-        for number in range(values):
-            await numbers.send(number)
-        await exporter.drain("numbers")
-        seconds = time.perf_counter() - began
-        return {"rate": values / seconds, "cpu": time.process_time() - cpu}
-
-
-def run(values: int, how: str) -> dict[str, float]:
-    """One run in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.metrics", "send", str(values), how]
-    ran = subprocess.run(command, capture_output=True, check=True, text=True)
-    found: dict[str, float] = json.loads(ran.stdout)
-    return found
-
-
-def compare(how: str, pairs: int, values: int) -> None:
-    """Runs in turn: which of a pair is first changes, too."""
-    ratios: dict[str, list[float]] = {"rate": [], "cpu": []}
-    for pair in range(pairs):
-        found = {each: run(values, each) for each in ((how, "alone") if pair % 2 else ("alone", how))}
-        for what, so_far in ratios.items():
-            so_far.append(found[how][what] / found["alone"][what])
-        print(f"pair {pair + 1}: rate {ratios['rate'][-1]:.3f}, processor time {ratios['cpu'][-1]:.3f}", flush=True)
-    for what, so_far in (("rate", ratios["rate"]), ("processor time a value", ratios["cpu"])):
-        low, median, high = statistics.quantiles(so_far, n=4)
-        print(f"{how}: {what}, with / without: {median:.3f} ({low:.3f} to {high:.3f})")
-
-
 def main(arguments: list[str]) -> None:
     match arguments:
         case ["take", port]:
             trio.run(take, int(port))
         case ["observe", port]:
             trio.run(observe_on, int(port))
-        case ["send", values, how]:
-            print(json.dumps(trio.run(send, int(values), how)))
         case _:
             kind, *numbers = arguments or ["metrics"]
-            sizes = [*map(int, numbers), *(11, 400_000)[len(numbers) :]]
-            compare(kind, sizes[0], sizes[1])
+            sizes = [*map(int, numbers), *(30, 200_000)[len(numbers) :]]
+            trio.run(measure, kind, sizes[0], sizes[1])
 
 
 if __name__ == "__main__":
