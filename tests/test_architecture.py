@@ -189,6 +189,11 @@ def test_library_needs_no_command_line_packages(module: str) -> None:
     assert not {found.outside for found in imports_of(module)} & {"cyclopts", "rich"}
 
 
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"otel"}))
+def test_one_module_needs_opentelemetry(module: str) -> None:
+    assert "opentelemetry" not in {found.outside for found in imports_of(module)}
+
+
 def definitions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]]:
     for module, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import inspect
 import json
 import logging
@@ -105,46 +106,101 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 # As processes
 
 
-async def test_tail_writes_what_put_reads() -> None:
+async def test_tail_writes_what_put_reads(capfd: pytest.CaptureFixture[str]) -> None:
     async with served() as s:
         jobs = s.exporter.open_send_channel("jobs", Job, max_buffer_size=10)
         results = s.exporter.open_receive_channel("results", Job, max_buffer_size=10)
         sent = [Job(1, b"\x00\xff", datetime(2026, 1, 31, tzinfo=UTC)), Job(2)]
         for job in [*sent, Job(3)]:
             await jobs.send(job)
-        tailed = await run("tail", s.address, "jobs", "--count", 2)
-        assert tailed == Ran(
-            0,
+        assert await moving.tail(s.address, "jobs", Options(), 2) == 0
+        lines = capfd.readouterr().out
+        assert lines == (
             '{"number": 1, "data": "AP8=", "when": "2026-01-31T00:00:00+00:00"}\n'
-            '{"number": 2, "data": "", "when": null}\n',
-            "",
+            '{"number": 2, "data": "", "when": null}\n'
         )
-        assert await run("put", s.address, "results", stdin=tailed.output.encode()) == Ran(0, "", "")
+        assert await run("put", s.address, "results", stdin=lines.encode()) == Ran(0, "", "")
         assert await take(results, 2) == sent
         assert s.exporter.statistics().channels["jobs"].waiting == 1, "the third is for others"
+
+
+async def put(s: Served, lines: bytes, *, finish: bool = False, name: str = "results", as_json: bool = False) -> int:
+    """Puts these lines, in this process."""
+    reading, writing = os.pipe()
+    os.write(writing, lines)
+    os.close(writing)
+    try:
+        return await moving.put(s.address, name, Options(json=as_json), finish=finish, source=reading)
+    finally:
+        os.close(reading)
 
 
 async def test_put_says_which_line_does_not_fit_and_sends_those_before_it() -> None:
     async with served() as s:
         results = s.exporter.open_receive_channel("results", Job, max_buffer_size=10)
-        ran = await run("put", s.address, "results", stdin=b'{"number": 1}\n\n{"number": "x"}\n{"number": 3}\n')
-        assert ran.status == 2
-        assert ran.errors == 'trionetchan: line 3: field "number": expected a whole number, got "x"\n'
+        with pytest.raises(Failure) as caught:
+            await put(s, b'{"number": 1}\n\n{"number": "x"}\n{"number": 3}\n')
+        assert str(caught.value) == 'line 3: field "number": expected a whole number, got "x"'
+        assert caught.value.status == 2
         assert results.receive_nowait() == Job(1)
         with pytest.raises(trio.WouldBlock):
             results.receive_nowait()
 
 
-async def test_put_does_not_end_a_channel_unless_told_to() -> None:
+async def test_put_does_not_end_a_channel_unless_told_to(capsys: pytest.CaptureFixture[str]) -> None:
     async with served() as s:
         results = s.exporter.open_receive_channel("results", int, max_buffer_size=10)
-        assert (await run("put", s.address, "results", stdin=b"1")).status == 0
+        assert await put(s, b"1") == 0
         assert results.receive_nowait() == 1
         with pytest.raises(trio.WouldBlock):
             results.receive_nowait()
-        ran = await run("put", s.address, "results", "--finish", "--json", stdin=b"2\n3\n")
-        assert ran == Ran(0, '{"sent": 2}\n', "")
+        assert await put(s, b"2\n3\n", finish=True, as_json=True) == 0
+        assert capsys.readouterr().out == '{"sent": 2}\n'
         assert await take_all(results) == [2, 3]
+
+
+async def test_put_finishes_a_channel_that_others_send_into() -> None:
+    """Else the end would be waited for in vain: what it leaves behind would never be taken up."""
+    async with served() as s, open_tcp_importer("127.0.0.1", s.port) as importer:
+        results = s.exporter.open_receive_channel("results", int, max_buffer_size=10, importers=2)
+        async with await importer.open_send_channel("results", int) as other:
+            assert await put(s, b"1") == 0
+            await other.send(2)
+        assert await take_all(results) == [1, 2]
+
+
+async def test_put_says_why_the_exporter_takes_no_more() -> None:
+    @attrs.frozen
+    class Even:
+        number: int = attrs.field()
+
+        @number.validator
+        def _check(self, _attribute: object, value: int) -> None:
+            if value % 2:
+                raise ValueError("odd")
+
+    async with served() as s:
+        s.exporter.open_receive_channel("results", Even, max_buffer_size=10)
+        with pytest.raises(Failure, match=r"results: the exporter refused a value .*odd") as caught:
+            await put(s, b'{"number": 2}\n{"number": 3}\n')
+        assert caught.value.status == 1
+
+
+async def test_long_lines_come_in_pieces() -> None:
+    text = "x" * 200_000
+    async with served() as s, trio.open_nursery() as nursery:
+        results = s.exporter.open_receive_channel("results", str)
+        reading, writing = os.pipe()
+        lines = f'"{text}"\n"y"'.encode()
+        nursery.start_soon(trio.to_thread.run_sync, write_all, writing, lines)
+        nursery.start_soon(functools.partial(moving.put, s.address, "results", Options(), finish=True, source=reading))
+        assert await take_all(results) == [text, "y"]
+    os.close(reading)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    with open(descriptor, "wb") as file:
+        file.write(data)
 
 
 async def test_nobody_reads_what_tail_writes_and_no_value_is_lost() -> None:

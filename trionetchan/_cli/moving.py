@@ -58,14 +58,14 @@ async def tail(address: str, name: str, options: Options, count: int | None) -> 
 # In
 
 
-async def put(address: str, name: str, options: Options, *, finish: bool) -> int:
-    """Sends each line of the standard input; returns when all is acknowledged."""
+async def put(address: str, name: str, options: Options, *, finish: bool, source: int = 0) -> int:
+    """Sends each line of the standard input (or another file descriptor); returns when all is acknowledged."""
     sent = 0
     async with connected(address, options) as importer:
         values = await _values_of(importer, name, "receive")
         channel = await importer.open_send_channel(name)
         try:
-            async with aclosing(_lines()) as lines:
+            async with aclosing(_lines(source)) as lines:
                 async for number, line in lines:
                     await channel.send(_value(values, number, line))
                     sent += 1
@@ -115,13 +115,13 @@ async def _others_send(importer: Importer, name: str) -> bool:
     return len(channel.importers) > 1
 
 
-async def _lines() -> AsyncGenerator[tuple[int, bytes]]:
-    """The lines of the standard input, with their numbers; those that are empty are left out.
+async def _lines(source: int) -> AsyncGenerator[tuple[int, bytes]]:
+    """The lines of a file descriptor, with their numbers; those that are empty are left out.
 
     A thread that waits for it cannot be interrupted, and must not hold Python's lock on it.
     """
     number, size, parts = 0, 0, list[bytes]()
-    while chunk := await trio.to_thread.run_sync(os.read, 0, READ_SIZE, abandon_on_cancel=True):
+    while chunk := await trio.to_thread.run_sync(os.read, source, READ_SIZE, abandon_on_cancel=True):
         *ends, rest = chunk.split(b"\n")
         for end in ends:
             number += 1
