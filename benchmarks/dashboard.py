@@ -6,6 +6,8 @@ An exporter deals jobs to workers over TCP; one worker leaves with jobs in its h
 figures are those of `trionetchan.otel.export_metrics`, read as a scraper reads them, four times a second.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import functools

@@ -121,7 +121,7 @@ def main(arguments: list[str]) -> None:
             trio.run(observe_on, int(port))
         case _:
             kind, *numbers = arguments or ["metrics"]
-            sizes = [*map(int, numbers), *(30, 200_000)[len(numbers) :]]
+            sizes = [*map(int, numbers), *(10, 1_000_000)[len(numbers) :]]
             trio.run(measure, kind, sizes[0], sizes[1])
 
 

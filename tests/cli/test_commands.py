@@ -172,11 +172,10 @@ async def test_put_finishes_a_channel_that_others_send_into() -> None:
 async def test_put_says_why_the_exporter_takes_no_more() -> None:
     @attrs.frozen
     class Even:
-        number: int = attrs.field()
+        number: int
 
-        @number.validator
-        def _check(self, _attribute: object, value: int) -> None:
-            if value % 2:
+        def __attrs_post_init__(self) -> None:
+            if self.number % 2:
                 raise ValueError("odd")
 
     async with served() as s:

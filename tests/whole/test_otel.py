@@ -19,9 +19,12 @@ from opentelemetry.trace import StatusCode
 from support import connect, connected, serve_tcp, take, until
 
 from trionetchan import (
+    ChannelStatistics,
     ConnectionLostError,
+    Direction,
     Exporter,
     Importer,
+    ImporterStatistics,
     Limits,
     NoSuchChannelError,
     TypeMismatchError,
@@ -29,7 +32,16 @@ from trionetchan import (
     open_importer,
     open_tcp_importer,
 )
-from trionetchan.otel import Traced, export_metrics, spans, traced, traced_receive, traced_send
+from trionetchan.otel import (
+    Traced,
+    _Source,  # pyright: ignore[reportPrivateUsage]
+    channel_label,
+    export_metrics,
+    spans,
+    traced,
+    traced_receive,
+    traced_send,
+)
 
 # Metrics
 
@@ -118,6 +130,15 @@ async def test_counters_never_go_back(autojump_clock: trio.testing.MockClock) ->
             assert told["trionetchan.channel.sent"][at] == 2 * round_
             assert "trionetchan.channel.peers" not in told, "what is now, is of what is there"
         nursery.cancel_scope.cancel()
+
+
+def test_a_name_that_is_exported_anew_between_two_looks() -> None:
+    """It has counted less than before, and its metric does not go back."""
+    source = _Source("", channel_label)
+    for sent in (5, 6, 2, 3):
+        jobs = ChannelStatistics(direction=Direction.SEND, value_type="int", peers=1, sent=sent)
+        source.look(ImporterStatistics(channels={"jobs": jobs}, resumed=0))
+    assert [observation.value for observation in source.told["channel.sent"]] == [9]
 
 
 async def test_channels_of_replies_are_one(autojump_clock: trio.testing.MockClock) -> None:
@@ -285,17 +306,17 @@ async def test_the_trace_of_a_value_goes_with_it() -> None:
 
         async with trio.open_nursery() as workers:
             workers.start_soon(work)
-            for number in range(3):
+            await jobs.send(Job(0))  # where there is no trace
+            for number in range(1, 4):
                 with tracer.start_as_current_span("request"):
                     sent.append(trace_of_current())
                     await jobs.send(Job(number))
-            await jobs.send(Job(3))  # where there is no trace
             await jobs.aclose()
         nursery.cancel_scope.cancel()
-    assert got[:3] == [*enumerate(sent)]
-    assert got[3][1] not in {0, *sent}, "the worker's own"
+    assert got[1:] == [*enumerate(sent, 1)]
+    assert got[0][1] not in {0, *sent}, "the worker's own"
     spans_of_jobs = [span for span in made.memory.get_finished_spans() if span.name == "job"]
-    assert [span.context.trace_id for span in spans_of_jobs if span.context][:3] == sent
+    assert [span.context.trace_id for span in spans_of_jobs if span.context][1:] == sent
 
 
 async def test_both_sides_must_know_of_traces() -> None:
