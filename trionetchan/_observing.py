@@ -75,25 +75,23 @@ class Observatory:
         channel = Outgoing(STATISTICS, end, self._codec, window=1, limits=self._limits, owner=owner)
         return channel
 
-    def _next(self) -> Observation:
-        """One snapshot serves all that ask at about the same time."""
-        now = trio.current_time()
-        if self._last is None or now >= self._taken_at + SHORTEST_INTERVAL:
-            self._last, self._taken_at = self._take(), now
+    async def _next(self) -> Observation:
+        """One that is made after it was asked for. One snapshot serves all that ask at about the same time."""
+        asked = trio.current_time()
+        await trio.sleep_until(self._taken_at + SHORTEST_INTERVAL)
+        if self._last is None or self._taken_at <= asked:
+            self._last, self._taken_at = self._take(), trio.current_time()
         return self._last
 
 
 class _Snapshots(trio.abc.ReceiveChannel[Observation]):
     """The local end of one of these channels: what is received from it is made then."""
 
-    def __init__(self, take: Callable[[], Observation]) -> None:
+    def __init__(self, take: Callable[[], Awaitable[Observation]]) -> None:
         self._take = take
-        self._next_at = -math.inf
 
     async def receive(self) -> Observation:
-        await trio.sleep_until(self._next_at)
-        self._next_at = trio.current_time() + SHORTEST_INTERVAL
-        return self._take()
+        return await self._take()
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

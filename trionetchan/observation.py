@@ -35,7 +35,7 @@ __all__ = [
 
 
 async def observe(importer: Importer) -> Observation:
-    """Asks the exporter how it stands now (0.05 s ago at most), by the channel `$statistics`.
+    """Asks the exporter how it stands now, by the channel `$statistics`.
 
     `NoSuchChannelError` if it does not tell, `NetchanError` if what there is to tell is larger than its own
     `max_value_size`; else what `import_` raises, or the importer's block. One task of an importer at a time may ask,

@@ -379,7 +379,7 @@ async def test_watch_tells_rates(capsys: pytest.CaptureFixture[str]) -> None:
     async with served() as s, trio.open_nursery() as nursery:
         numbers = s.exporter.open_send_channel("numbers", int)
         nursery.start_soon(flow, numbers, s.port)
-        nursery.start_soon(watching.list_channels, s.address, Options(json=True), True, 0.05)
+        nursery.start_soon(watching.list_channels, s.address, Options(json=True), True, 0.1)
         looks: list[Any] = []
         while len(looks) < 4:
             await trio.sleep(0.01)

@@ -47,7 +47,7 @@ async def test_what_a_killed_importer_had_is_told() -> None:
             async with peer("holder", port) as holder:
                 assert await holder.line() == "took 0"
                 assert isinstance(await anext(events), PeerConnected)
-                await until(lambda: exporter.statistics().channels["jobs"].acknowledged == 1)
+                await until(lambda: exporter.statistics().channels["jobs"].sent == 4)
                 holder.process.kill()
                 gone = await anext(events)
             assert isinstance(gone, PeerGone)

@@ -46,7 +46,7 @@ input that does not fit. 3, the exporter has no such channel, or not in this dir
 observed. 130 and 143, interrupted. 141, nobody reads the output. Errors are one line on the standard error.
 """
 
-Seconds = Annotated[float, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=0.05))]
+Seconds = Annotated[float, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=0.1))]
 
 app = cyclopts.App(
     name="trionetchan",
