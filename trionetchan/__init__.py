@@ -33,6 +33,7 @@ from ._importer import Delivery, Importer, open_importer, open_tcp_importer, ope
 from ._limits import Limits
 from ._network.listening import BoundListener
 from ._network.tls import client_ssl_context, server_ssl_context
+from ._peers import PeerConnected, PeerEvent, PeerEvents, PeerEventsLost, PeerGone, PeerResumed, PeerSuspended
 from ._policies import allow_certificates, any_of, name_patterns, same_user, tokens
 from ._statistics import ChannelStatistics, Direction, ExporterStatistics, ImporterStatistics
 
@@ -56,6 +57,13 @@ __all__ = [
     "Limits",
     "NetchanError",
     "NoSuchChannelError",
+    "PeerConnected",
+    "PeerEvent",
+    "PeerEvents",
+    "PeerEventsLost",
+    "PeerGone",
+    "PeerResumed",
+    "PeerSuspended",
     "PermissionDeniedError",
     "ProtocolError",
     "RemoteValueError",

@@ -9,9 +9,10 @@ import trio
 from ._codec import Codec, codec_for
 from ._errors import UnfitValue, ValueTypeError
 from ._limits import MAX_NAME_SIZE
+from ._observation import RESERVED
 from ._statistics import Direction
 
-__all__ = ["check_dead_letters", "check_name", "codec_of", "direction_of", "settles", "whole_number"]
+__all__ = ["check_dead_letters", "check_name", "check_own_name", "codec_of", "direction_of", "settles", "whole_number"]
 
 
 def check_name(name: str) -> None:
@@ -20,6 +21,13 @@ def check_name(name: str) -> None:
         raise TypeError(f"expected a channel name (a str), got {name!r}")
     if not name.isprintable() or not 1 <= len(name.encode(errors="replace")) <= MAX_NAME_SIZE:
         raise ValueError(f"expected a channel name of 1 to {MAX_NAME_SIZE} printable bytes, got {name[:80]!r}")
+
+
+def check_own_name(name: str) -> None:
+    """The same for a name that is to be exported: some names are this library's own."""
+    check_name(name)
+    if name.startswith(RESERVED):
+        raise ValueError(f"expected a channel name that does not begin with {RESERVED!r}, got {name[:80]!r}")
 
 
 def whole_number(what: str, value: object, least: int | None, most: int | None = None) -> None:

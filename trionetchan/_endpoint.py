@@ -22,6 +22,7 @@ from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
 from ._channels.registry import Channel, Registry
 from ._errors import Code, ConnectionLostError, NetchanError
+from ._instruments import operation
 from ._limits import Limits
 from ._log import BoundedLog
 
@@ -250,7 +251,7 @@ class Endpoint:
         meanwhile. `timeout` is in seconds; past it `trio.TooSlowError`. `ValuesDroppedError` if some were dropped;
         `ConnectionLostError` (importer) if the connection is lost. Cancelling it changes nothing but the wait.
         """
-        with self._call(), trio.fail_after(timeout):
+        with operation("drain", channels=",".join(names)), self._call(), trio.fail_after(timeout):
             await self._registry.drain(names)
 
     async def sync(self, *names: str, timeout: float = math.inf) -> None:
@@ -259,7 +260,7 @@ class Endpoint:
         `timeout` is in seconds; past it `trio.TooSlowError`. `ConnectionLostError` if a peer among them is lost,
         `ValuesDroppedError` if some were dropped. Cancelling it changes nothing but the wait.
         """
-        with self._call(), trio.fail_after(timeout):
+        with operation("sync", channels=",".join(names)), self._call(), trio.fail_after(timeout):
             await self._registry.sync(names)
 
 

@@ -18,7 +18,7 @@ import trio
 from typing_extensions import TypeForm
 
 from ._access import Access
-from ._arguments import check_dead_letters, check_name, codec_of, direction_of, whole_number
+from ._arguments import check_dead_letters, check_own_name, codec_of, direction_of, whole_number
 from ._channels.dead_letters import DeadLetters
 from ._channels.incoming import Incoming
 from ._channels.outgoing import Outgoing
@@ -35,7 +35,10 @@ from ._network.listening import BoundListener, PatientListener, exposure, listen
 from ._network.peer import Peer
 from ._network.sessions import Sessions
 from ._network.transport import check_ssl_context
+from ._observation import STATISTICS
+from ._observing import Observatory, Observer
 from ._opening import Opening
+from ._peers import PeerEvents, Peers
 from ._protocol.events import ImportRequested
 from ._protocol.session import Role
 from ._statistics import Direction, ExporterStatistics
@@ -53,6 +56,7 @@ def open_exporter(
     authenticate: Authenticate | None = None,
     authorize: Authorize | None = None,
     limits: Limits = Limits(),  # noqa: B008
+    observable: bool = False,
 ) -> AbstractAsyncContextManager[Exporter]:
     """Opens an exporter; use it with `async with`.
 
@@ -61,6 +65,9 @@ def open_exporter(
     "anonymous". Without `authorize` whoever is served may bind every name. A peer that is refused gets
     `AuthenticationError`, and an import `PermissionDeniedError`, in the same words whether there is such a channel.
     Both have `handshake_timeout` to answer; late, or with an exception, they refuse. They hold for all that is served.
+
+    `observable`: importers may ask how it stands, as the command line does: it has a channel `$statistics` then. See
+    `trionetchan.observation` for what is told.
 
     Leaving the block normally waits, under the caller's cancel scope, until what was accepted from the program (each
     `send` that has returned) is acknowledged by the importers there are; a `send` that is still blocked, or comes
@@ -73,7 +80,7 @@ def open_exporter(
     """
 
     async def block() -> AsyncGenerator[Exporter]:
-        made = Exporter(authenticate, authorize, limits)
+        made = Exporter(authenticate, authorize, limits, observable)
         async with made._block() as exporter:  # pyright: ignore[reportPrivateUsage]
             yield exporter
 
@@ -88,7 +95,9 @@ class Exporter(Endpoint):
 
     _last_word = None  # to its importers, a channel that is bound and not finished is broken by the goodbye
 
-    def __init__(self, authenticate: Authenticate | None, authorize: Authorize | None, limits: Limits) -> None:
+    def __init__(
+        self, authenticate: Authenticate | None, authorize: Authorize | None, limits: Limits, observable: bool
+    ) -> None:
         super().__init__(limits)
         self._connections: dict[Connection, None] = {}  # in the order of their coming: each run is like the last
         self._serving: set[trio.CancelScope] = set()
@@ -104,11 +113,25 @@ class Exporter(Endpoint):
             log=self._log,
             decided=self._on_import,
             reached=self._on_limit,
-            run=lambda run: self._nursery.start_soon(self._run_shielded, run),
+            run=self._run_beside,
         )
+        self._peers = Peers()
         self._as_peer_owner = _PeerOwner(
-            import_requested=self._access.ask, tick=self._tick, reached=self._on_limit, grew=self._on_growth
+            import_requested=self._access.ask,
+            tick=self._tick,
+            reached=self._on_limit,
+            grew=self._on_growth,
+            peer_changed=self._peers.changed,
         )
+        self._observatory = self._new_observatory() if observable else None
+
+    def _run_beside(self, run: Callable[[], Awaitable[None]]) -> None:
+        """A background task."""
+        self._nursery.start_soon(self._run_shielded, run)
+
+    def _new_observatory(self) -> Observatory:
+        observer = Observer(self._peers, self.statistics, self._registry.bound)
+        return Observatory(self._limits, self._log, observer.take, self._run_beside)
 
     # Channels
 
@@ -161,7 +184,7 @@ class Exporter(Endpoint):
         delivered; `ValueTypeError` for a type that cannot be carried; `TypeError` for an end that is none; `ValueError`
         for `dead_letters` of a channel that is received into.
         """
-        check_name(name)
+        check_own_name(name)
         self._check_binds()
         whole_number("window", window, None)
         if importers is not None:
@@ -195,7 +218,7 @@ class Exporter(Endpoint):
 
         `max_buffer_size` is in values, as in `trio.open_memory_channel`. The importers choose the window.
         """
-        check_name(name)
+        check_own_name(name)
         self._check_binds()
         check_dead_letters(name, dead_letters, Direction.SEND)
         codec = codec_of(name, value_type)
@@ -284,7 +307,10 @@ class Exporter(Endpoint):
         if refusal is not None:
             peer.reject(request, *refusal)
             return
-        channel = self._registry.bound(request.name)
+        channel = self._registry.get(request.name)
+        if channel is None:
+            assert self._observatory is not None
+            channel = self._observatory.open()
         link = peer.accept(request, window=channel.window, schema=channel.codec.schema.to_bytes())
         if isinstance(channel, Outgoing):
             assert isinstance(link, SendLink)
@@ -299,6 +325,8 @@ class Exporter(Endpoint):
         """Why an import is refused, if it is."""
         name = request.name
         channel = self._registry.get(name)
+        if name == STATISTICS and self._observatory is not None:
+            channel = self._observatory.sample
         if self._accepting.stopped:
             return Code.NO_SUCH_CHANNEL, f"{name}: expected an exporter that serves, got one that is stopping"
         if channel is None or channel.ended or not self._serves:
@@ -579,6 +607,19 @@ class Exporter(Endpoint):
             await connection.wait_over()
         self._sessions.end()
         self._access.tell()
+        self._peers.end()
+
+    def peers(self, *, max_events: int = 10_000) -> PeerEvents:
+        """Who comes and goes: use it with `async for`. First come those that are there, each as `PeerConnected`.
+
+        Then `PeerConnected`, `PeerSuspended`, `PeerResumed` and `PeerGone`, as it happens, in order. It ends when the
+        block is left, behind the events that leaving brings. Each call has its own events. At most `max_events` wait
+        to be read: the oldest give way, and a `PeerEventsLost` says how many. Nothing waits for the reader.
+        `ClosedResourceError` if the block is left; `ValueError` for `max_events` below 1.
+        """
+        self._check_open()
+        whole_number("max_events", max_events, 1)
+        return self._peers.subscribe(max_events)
 
     def statistics(self) -> ExporterStatistics:
         """A snapshot: channels by name, connections open now, sessions, values dropped in all."""
@@ -608,3 +649,4 @@ class _PeerOwner:
     tick: Callable[[], None]
     reached: Callable[[str], None]
     grew: Callable[[], None]
+    peer_changed: Callable[[Peer, str | None], None]

@@ -29,6 +29,7 @@ from ._errors import (
     TooManyErrors,
 )
 from ._identity import Token, check_token
+from ._instruments import operation
 from ._limits import Limits
 from ._network import dialing
 from ._network.connection import Connection
@@ -420,7 +421,7 @@ class Importer(Endpoint):
         manual = settles(name, acknowledge, direction)
         wanted = Wanted(name, end, direction, codec_of(name, value_type), max(1, window), count, manual)
         self._check_binds()
-        with self._call():
+        with operation("import", channel=name), self._call():
             self._check_name_free(name)
             self._asking.add(name)
             try:
@@ -579,9 +580,10 @@ class Importer(Endpoint):
         peer = self._peer
         began, time, failure = trio.current_time(), peer.session.resume_time, peer.failure
         self._log.warning("the connection broke, and is to be resumed within %g s: %s", time, failure)
-        with trio.move_on_after(time) as over:
-            await peer.changed.wait()
-        if over.cancelled_caught and peer.suspended:
+        changed = peer.changed
+        with contextlib.suppress(trio.TooSlowError), operation("resume", side="importer"), trio.fail_after(time):
+            await changed.wait()
+        if peer.suspended and not changed.is_set():
             peer.lose(SessionLostError(f"expected the connection to be resumed within {time:g} s, got: {failure}"))
             attempts.cancel()
         elif not peer.lost:
@@ -686,6 +688,9 @@ class _PeerOwner:
 
     def grew(self) -> None:
         """What is held of the exporter is bounded by the channels that this side has opened."""
+
+    def peer_changed(self, peer: Peer, address: str | None, /) -> None:
+        """There is one exporter, and the block says how it stands."""
 
 
 _BREAKS: dict[Code, tuple[type[NetchanError], str]] = {

@@ -52,6 +52,8 @@ class Owner:
     def grew(self) -> None:
         self.growths += 1
 
+    def peer_changed(self, peer: Peer, address: str | None, /) -> None: ...
+
     def arrived(self, link: ReceivingLink, payload: bytes, *, redelivered: bool = False) -> None:
         self.arrived_payloads.append(payload)
         if self.answers:

@@ -72,6 +72,8 @@ class Side:
     def grew(self) -> None:
         self.growths += 1
 
+    def peer_changed(self, peer: Peer, address: str | None, /) -> None: ...
+
     def flush(self) -> None:
         self.written += FrameCutter(2**30).cut(MAGIC + b"".join(self.peer.session.data_to_send(2**20)))
 

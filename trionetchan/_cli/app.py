@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
+import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal
 
 import cyclopts
-import rich.console
 import rich.progress
 import rich.table
 import rich.text
@@ -19,34 +18,40 @@ import trio
 
 from .._errors import ConnectionLostError, NetchanError
 from . import demo as demo_
+from . import moving, watching
 from .certificates import Certificates
+from .connecting import Options
+from .console import (
+    OUTPUT_CLOSED,
+    WRONG_INPUT,
+    Failure,
+    OutputClosedError,
+    errors,
+    failed,
+    output,
+    print_line,
+    until_signal,
+)
 
 __all__ = ["main"]
 
-OUTPUT_CLOSED = 128 + 13  # the status of a program that SIGPIPE has ended
 REFRESH = 0.1  # seconds
+HELP = """Trio memory channels with a network in the middle.
 
+An ADDRESS is HOST:PORT, unix:PATH, ws://HOST:PORT/ or wss://HOST:PORT/. What list, top and inspect show, an exporter
+tells if its program has opened it with `open_exporter(observable=True)`; tail and put need that to know the types of
+values.
 
-class OutputClosedError(Exception):
-    """Nobody reads what is written, such as `head` that has seen enough: time to end, and nobody to tell why."""
+Exit status: 0, done. 1, the exporter cannot be reached, was lost, or refused a value. 2, wrong arguments, or a line of
+input that does not fit. 3, the exporter has no such channel, or not in this direction, or does not let itself be
+observed. 130 and 143, interrupted. 141, nobody reads the output. Errors are one line on the standard error.
+"""
 
+Seconds = Annotated[float, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=0.1))]
 
-class Console(rich.console.Console):
-    """A console that tells when its output is closed, instead of ending the process wherever it is."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        self.quiet = True
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self.file.fileno())  # for what is still in the file's buffer and goes out when Python ends
-        os.close(null)
-        raise OutputClosedError
-
-
-output = Console(highlight=False, markup=False)
-errors = Console(highlight=False, markup=False, stderr=True)
 app = cyclopts.App(
     name="trionetchan",
-    help="Trio memory channels with a network in the middle.",
+    help=HELP,
     version=lambda: version("trionetchan"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -61,10 +66,184 @@ def main() -> int:
     logging.getLogger("trionetchan").setLevel(logging.ERROR)
     status: int | None
     try:
-        status = app()
+        status = app(sys.argv[1:], exit_on_error=False, print_error=False)
     except* OutputClosedError:
         status = OUTPUT_CLOSED
+    except* cyclopts.CycloptsError as group:
+        status = failed(f"{group.exceptions[0]} See --help.", WRONG_INPUT)
     return status or 0
+
+
+def _run(command: Callable[[], Awaitable[int]]) -> int:
+    """Runs a command; what keeps it from going on is said in one line."""
+
+    async def guarded() -> int:
+        try:
+            return await command()
+        except Failure as failure:
+            return failed(str(failure), failure.status)
+
+    return trio.run(until_signal, guarded)
+
+
+@app.command(name="list")
+def list_(
+    address: str,
+    /,
+    *,
+    watch: Annotated[bool, cyclopts.Parameter(negative="", show_default=False)] = False,
+    interval: Seconds = 1.0,
+    options: Options = Options(),  # noqa: B008
+) -> int:
+    """List the channels of an exporter: what it exports, of which type, who has it, and what waits.
+
+    Of each channel: whether the exporter sends or receives; how many importers have it; how many values went over it,
+    wait at the exporter, are unacknowledged with importers, came back, and were dropped; its type. It takes no values.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, unix:PATH, ws://HOST:PORT/ or wss://HOST:PORT/.
+    watch
+        Go on, with what happens in a second, until interrupted.
+    interval
+        Seconds between two looks.
+    """
+    return _run(lambda: watching.list_channels(address, options, watch, interval))
+
+
+@app.command
+def top(address: str, /, *, interval: Seconds = 1.0, options: Options = Options()) -> int:  # noqa: B008
+    """Watch an exporter: the whole of it, and its busiest channels first, until Ctrl-C. It takes no values.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, unix:PATH, ws://HOST:PORT/ or wss://HOST:PORT/.
+    interval
+        Seconds between two looks.
+    """
+    return _run(lambda: watching.top(address, options, interval))
+
+
+@app.command
+def inspect(address: str, name: str, /, *, options: Options = Options()) -> int:  # noqa: B008
+    """Show one channel: its type as a tree, windows, counts, what waits and for whom. It takes no values.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, unix:PATH, ws://HOST:PORT/ or wss://HOST:PORT/.
+    name
+        The channel's name.
+    """
+    return _run(lambda: watching.inspect_channel(address, name, options))
+
+
+@app.command
+def tail(
+    address: str,
+    name: str,
+    /,
+    *,
+    count: Annotated[int | None, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=0))] = None,
+    take: Annotated[bool, cyclopts.Parameter(negative="", show_default=False)] = False,
+    options: Options = Options(),  # noqa: B008
+) -> int:
+    """Take values out of a channel and write each as a line of JSON.
+
+    A value has one receiver: what is taken here, nobody else gets. So say how many, with --count, or --take for all
+    that come. A value is acknowledged when its line is written; what was not written when this ends goes to others. It
+    ends when the exporter's program closes the channel.
+
+    Bytes are base64, dates ISO 8601, timedeltas "PT1.5S", Decimals and UUIDs text, sets and tuples arrays. Where that
+    is not clear the kind is written with the value: {"$bytes": "AAE="}. `put` reads what `tail` writes.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, unix:PATH, ws://HOST:PORT/ or wss://HOST:PORT/.
+    name
+        The channel's name.
+    count
+        Take so many values, then end.
+    take
+        Take all values that come.
+    """
+    if count is None and not take:
+        why = "tail takes values, which nobody else gets then: say how many with --count N, or --take for all"
+        return failed(why, WRONG_INPUT)
+    return _run(lambda: moving.tail(address, name, options, count))
+
+
+@app.command
+def put(
+    address: str,
+    name: str,
+    /,
+    *,
+    finish: Annotated[bool, cyclopts.Parameter(negative="", show_default=False)] = False,
+    options: Options = Options(),  # noqa: B008
+) -> int:
+    """Send each line of the standard input, a value in JSON, into a channel; end when all is acknowledged.
+
+    Lines are as `tail` writes them, and checked against the channel's type; one that does not fit ends it, and those
+    before it are sent. Empty lines are left out.
+
+    A channel ends when as many importers have finished as its program expects (one, unless told otherwise). So this
+    finishes it only if others are sending into it, too, or it is told to; else the exporter takes it for one that was
+    lost, and waits for the next.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, unix:PATH, ws://HOST:PORT/ or wss://HOST:PORT/.
+    name
+        The channel's name.
+    finish
+        Tell the exporter that this was all, as a program does that closes its end.
+    """
+    return _run(lambda: moving.put(address, name, options, finish=finish))
+
+
+@app.command
+def ping(
+    address: str,
+    /,
+    *,
+    count: Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=1))] = 3,
+    interval: Seconds = 1.0,
+    options: Options = Options(),  # noqa: B008
+) -> int:
+    """Connect to an exporter, and measure how long its answers take.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, unix:PATH, ws://HOST:PORT/ or wss://HOST:PORT/.
+    count
+        How many times.
+    interval
+        Seconds between them.
+    """
+    return _run(lambda: watching.ping(address, options, count, interval))
+
+
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Write a script that completes commands and options in a shell.
+
+    bash: `trionetchan completion bash > ~/.local/share/bash-completion/completions/trionetchan`.
+    zsh: to a file `_trionetchan` in a directory of `$fpath`.
+    fish: `trionetchan completion fish > ~/.config/fish/completions/trionetchan.fish`.
+
+    Parameters
+    ----------
+    shell
+        bash, zsh or fish.
+    """
+    print_line(app.generate_completion(shell=shell).rstrip("\n"))
+    return 0
 
 
 @app.command
@@ -89,45 +268,23 @@ def demo(
     tls
         Over mutual TLS: both sides show certificates, which are made for this run.
     """
-    return trio.run(_until_signal, lambda: _demo_command(directory, workers, tls))
+    return trio.run(until_signal, lambda: _demo_command(directory, workers, tls))
 
 
 @app.command(name="demo-worker", show=False)
 def demo_worker(port: int, /, *, tls: Path | None = None) -> int:
     """Run one worker of a demo that is served at this port of the loopback interface."""
     certificates = None if tls is None else Certificates(tls)
-    return trio.run(_until_signal, lambda: _demo_worker_command(port, certificates))
-
-
-async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
-    """Runs a command until it is done or a signal asks to end; returns its exit status, or that of the signal.
-
-    KeyboardInterrupt could come up anywhere, in the middle of the library too; a cancelled scope unwinds in order.
-    """
-    status = 0
-
-    async def watch(*, task_status: trio.TaskStatus[None]) -> None:
-        nonlocal status
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            number = await anext(signals)
-            nursery.cancel_scope.cancel()
-            status = 128 + number
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(watch)
-        status = await command()
-        nursery.cancel_scope.cancel()
-    return status
+    return trio.run(until_signal, lambda: _demo_worker_command(port, certificates))
 
 
 async def _demo_command(directory: Path | None, workers: int, tls: bool) -> int:
     outcome = await _run_and_show(directory, workers, tls)
     if isinstance(outcome, demo_.DemoError):
-        return _failed(str(outcome))
+        return failed(str(outcome))
     output.print(_table(outcome))
     if outcome.difference is not None:
-        return _failed(outcome.difference)
+        return failed(outcome.difference)
     output.print(f"one process counts the same, in {outcome.seconds_alone:.1f} s", soft_wrap=True)
     return 0
 
@@ -164,13 +321,8 @@ async def _demo_worker_command(port: int, certificates: Certificates | None) -> 
     except ConnectionLostError:
         return 1  # the demo is over; if it is not, it says that this worker is gone
     except (NetchanError, OSError) as error:
-        return _failed(str(error))
+        return failed(str(error))
     return 0
-
-
-def _failed(why: str) -> int:
-    errors.print(f"trionetchan: {why}", soft_wrap=True)
-    return 1
 
 
 class _Done(rich.progress.ProgressColumn):

@@ -431,6 +431,7 @@ class Connection:
             self.peer.connect(self)
         self._greeted.set()
         self.peer.greeted.set()
+        self.peer.carried(self.peer_name)
 
     def _resume(self, request: ResumeRequested) -> None:
         """An importer wants this stream to carry its session. The proof first; then the old stream ends."""

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 
 from .._identity import Token
+from .._instruments import operation
 from .transport import check_ssl_context, is_out_of_files, out_of_files_error, transport_over
 
 __all__ = ["Dial", "by_calling", "check_may_show", "checked", "open_tcp_stream", "pauses", "tcp", "unix"]
@@ -38,7 +39,8 @@ def tcp(host: str, port: int, ssl_context: ssl.SSLContext | None, server_hostnam
 
     @asynccontextmanager
     async def dial() -> AsyncGenerator[trio.abc.Stream]:
-        stream = await open_tcp_stream(host, port, timeout)
+        with operation("connect", address=f"{host}:{port}"):
+            stream = await open_tcp_stream(host, port, timeout)
         if ssl_context is not None:
             stream = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host)
         yield stream
@@ -51,7 +53,7 @@ def unix(path: str | os.PathLike[str]) -> Dial:
 
     @asynccontextmanager
     async def dial() -> AsyncGenerator[trio.abc.Stream]:
-        with _naming_lack_of_files():
+        with operation("connect", address=os.fspath(path)), _naming_lack_of_files():
             stream = await trio.open_unix_socket(os.fspath(path))
         yield stream
 
@@ -63,7 +65,9 @@ def by_calling(open_stream: Callable[[], Awaitable[trio.abc.Stream]]) -> Dial:
 
     @asynccontextmanager
     async def dial() -> AsyncGenerator[trio.abc.Stream]:
-        yield await open_stream()
+        with operation("connect", address=""):
+            stream = await open_stream()
+        yield stream
 
     return dial
 

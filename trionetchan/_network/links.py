@@ -71,6 +71,8 @@ class SendLink:
 
     def __init__(self, peer: PeerOfLinks, channel_id: int) -> None:
         self.id = channel_id
+        self.name = ""
+        """By which an importer asked for the channel; on an importer empty."""
         self.closing = False
         self._peer = peer
         self._window = peer.session.sender(channel_id)
@@ -154,6 +156,8 @@ class ReceiveLink:
 
     def __init__(self, peer: PeerOfLinks, channel_id: int) -> None:
         self.id = channel_id
+        self.name = ""
+        """By which an importer asked for the channel; on an importer empty."""
         self._peer = peer
         self._lease = peer.lease
         self._window = peer.session.receiver(channel_id)
@@ -170,6 +174,11 @@ class ReceiveLink:
         self._early.tell(channel)
 
     # As the port `ReceivingLink` says
+
+    @property
+    def window(self) -> int:
+        """How many values may be unacknowledged at most."""
+        return self._window.window
 
     @property
     def received(self) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import enum
 import secrets
+from collections.abc import Collection
 from typing import Protocol, cast
 
 import attrs
@@ -62,6 +63,10 @@ class PeerOwner(Protocol):
 
     def grew(self) -> None:
         """More is held of the peer than a while ago."""
+        ...
+
+    def peer_changed(self, peer: Peer, address: str | None, /) -> None:
+        """It is suspended or lost, and its links do not know yet; or a connection from this address carries it."""
         ...
 
 
@@ -178,6 +183,11 @@ class Peer:
         elif not self.lost:
             self.failure = failure
             self._enter(PeerState.SUSPENDED)
+            self._owner.peer_changed(self, None)
+
+    def carried(self, address: str) -> None:
+        """The hello has come, or the session goes on, over a connection from there."""
+        self._owner.peer_changed(self, address)
 
     def flush(self) -> None:
         """Has written what there is to say."""
@@ -195,6 +205,11 @@ class Peer:
     def grew(self) -> None:
         """More is held of the peer than a while ago."""
         self._owner.grew()
+
+    @property
+    def links(self) -> Collection[Link]:
+        """The channels that are bound."""
+        return self._links.values()
 
     # Binding
 
@@ -223,7 +238,9 @@ class Peer:
     def accept(self, request: ImportRequested, *, window: int, schema: bytes) -> Link:
         """Agrees to an import."""
         self.session.accept(request.channel, window=window, schema=schema)
-        return self._bind(request.channel, sends=request.receives)
+        link = self._bind(request.channel, sends=request.receives)
+        link.name = request.name
+        return link
 
     def reject(self, request: ImportRequested, code: Code, message: str) -> None:
         """Refuses an import."""
@@ -340,6 +357,7 @@ class Peer:
         if restarting and self.lease is not None:
             self.lease.lift()  # who restarts hands on nothing: what has arrived is this side's
         self._enter(PeerState.LOST)
+        self._owner.peer_changed(self, None)
         self.greeted.set()
         for request in self._requests.values():
             request.answered.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import trio
 
 from .._errors import LimitReached
 from .._identity import Identity
+from .._instruments import operation
 from .._limits import Limits
 from .._log import BoundedLog
 from .._protocol.events import ResumeRequested
@@ -105,8 +107,9 @@ class Sessions:
     async def keep(self, waiting: Waiting) -> None:
         """Keeps it for its time."""
         try:
-            with trio.move_on_after(waiting.peer.session.resume_time):
-                await waiting.over.wait()
+            with contextlib.suppress(trio.TooSlowError), operation("resume", side="exporter", peer=waiting.name):
+                with trio.fail_after(waiting.peer.session.resume_time):
+                    await waiting.over.wait()
             if not waiting.over.is_set():
                 self._log.warning("the session with %s ended: it was not resumed in time", waiting.name)
                 self._lose(waiting.peer)

@@ -34,6 +34,7 @@ except ImportError as error:
 
 from .._errors import ConnectionLostError, ProtocolError
 from .._identity import Credentials
+from .._instruments import operation
 from .._limits import Limits
 from .._log import BoundedLog
 from .._protocol.costs import Costs, Judge
@@ -433,11 +434,13 @@ def dial(url: str, ssl_context: ssl.SSLContext | None, limits: Limits) -> Dial:
 
     @contextlib.asynccontextmanager
     async def connect() -> AsyncGenerator[trio.abc.Stream]:
-        stream = await open_tcp_stream(address.host, address.port, limits.handshake_timeout)
-        if address.secure:
-            context = ssl_context or ssl.create_default_context()
-            stream = trio.SSLStream(stream, context, server_hostname=address.host)
-        async with connected(stream, address, limits) as websocket:
+        async with contextlib.AsyncExitStack() as stack:
+            with operation("connect", address=url):
+                stream = await open_tcp_stream(address.host, address.port, limits.handshake_timeout)
+                if address.secure:
+                    context = ssl_context or ssl.create_default_context()
+                    stream = trio.SSLStream(stream, context, server_hostname=address.host)
+                websocket = await stack.enter_async_context(connected(stream, address, limits))
             yield websocket
 
     return connect
