@@ -21,7 +21,6 @@ version = release = trionetchan.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "sphinx_copybutton", "sphinxcontrib_trio"]
 exclude_patterns = ["_static", "pictures"]
-suppress_warnings = ["toc.not_readable"]  # the table of contents names pages that are being written
 nitpicky = True
 # Names in docstrings, as `Limits` or `open_importer`, lead to what they name; other code in them stays as it is.
 default_role = "py:obj"

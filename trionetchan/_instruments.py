@@ -25,7 +25,7 @@ class Instrument(ABC):
         """A context manager that is entered when an operation begins, and left when it ends.
 
         What the operation raises, `trio.Cancelled` too, passes through it; it must not keep it back, raise by itself,
-        or wait. It is entered and left in the task that does the operation. The operations, with their attributes:
+        or wait. It is entered and left in the task that does the operation. The operations, with their attributes::
 
             connect     an importer connects: `address`
             import      an importer asks for a name: `channel`

@@ -22,9 +22,10 @@ def allow_certificates(*patterns: str) -> Authenticate:
     """Accepts peers by their certificate. The principal is the first of its names that matches.
 
     The `ssl_context` must ask for certificates (`server_ssl_context(…, authority=…)` does): only those that it has
-    verified count. Patterns are shell-style and match whole names of their own kind, case counts: "worker.example",
-    "*.example", "spiffe://example/*", "*@example.org". Without patterns every certificate that the authorities have
-    issued is accepted, so it is right only for an authority that issues to nobody else.
+    verified count. Patterns are shell-style and match whole names of their own kind, case counts:
+    ``"worker.example"``, ``"*.example"``, ``"spiffe://example/*"``, ``"*@example.org"``. Without patterns every
+    certificate that the authorities have issued is accepted, so it is right only for an authority that issues to nobody
+    else.
     """
 
     async def authenticate(credentials: Credentials) -> str | None:

@@ -1,7 +1,7 @@
 """Requests and replies over channels: each client gets the replies to its own requests, and to nobody else's.
 
 Built of public channels only. All clients send into one channel, `name`; each has a channel of its own for replies,
-`name/` and 128 random bits that the client chooses: nobody guesses another's. What goes over them:
+`name/` and 128 random bits that the client chooses: nobody guesses another's. What goes over them::
 
     Call       "open"      the client wants its channel for replies; when this is acknowledged, it is there
                "request"   with a number and a value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import inspect
 import json
 import logging
 import os
@@ -28,10 +27,13 @@ import trustme
 from support import child_environment, serve_tcp, take, take_all, until
 
 from trionetchan import (
+    Direction,
     Exporter,
     _observing,  # pyright: ignore[reportPrivateUsage]
+    name_patterns,
     open_exporter,
     open_tcp_importer,
+    tokens,
 )
 from trionetchan._cli import app, moving, watching
 from trionetchan._cli.connecting import Address, Options, parse_address
@@ -250,14 +252,39 @@ def test_an_error_is_one_line(arguments: list[str], status: int, message: str, c
     assert ran.errors.count("\n") == 1
 
 
-async def test_a_token_that_cannot_be_sent_is_not_left_out_silently() -> None:
-    """Until the library can send one; then the exporter says what it thinks of it."""
+async def test_a_token_is_not_shown_where_others_may_read_it() -> None:
     async with served() as s:
         ran = await run("ping", s.address, "--count", 1, env={"TRIONETCHAN_TOKEN": "secret"})
-        assert "secret" not in ran.errors + ran.output
-        if "token" not in inspect.signature(open_tcp_importer).parameters:
-            assert ran.status == 1
-            assert "cannot send one" in ran.errors
+        assert (ran.status, ran.output) == (2, "")
+        assert "over TLS and unix sockets only" in ran.errors
+        assert "secret" not in ran.errors
+
+
+async def test_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a file or the environment; who is not known, and what may not be bound, is one line."""
+    (tmp_path / "token").write_text("right\n")
+    (tmp_path / "wrong").write_text("wrong\n")
+    authorize = name_patterns({"operator": {"$statistics": Direction.SEND}})
+    async with (
+        trio.open_nursery() as nursery,
+        open_exporter(authenticate=tokens({"right": "operator"}), authorize=authorize, observable=True) as exporter,
+    ):
+        await nursery.start(exporter.serve_unix, tmp_path / "socket")
+        exporter.open_send_channel("jobs", int)
+        address, options = f"unix:{tmp_path / 'socket'}", Options(json=True)
+        known = attrs.evolve(options, token_file=tmp_path / "token")
+        assert await watching.ping(address, known, 1, 1) == 0
+        assert await watching.list_channels(address, known, False, 1) == 0
+        assert '"jobs"' in capsys.readouterr().out
+        with pytest.raises(Failure, match="that this exporter knows") as caught:
+            await watching.ping(address, attrs.evolve(options, token_file=tmp_path / "wrong"), 1, 1)
+        assert caught.value.status == 1
+        with pytest.raises(Failure, match="jobs: expected a name that this importer may receive from") as caught:
+            await moving.tail(address, "jobs", known, 1)
+        assert caught.value.status == 3
+        monkeypatch.setenv("TRIONETCHAN_TOKEN", "right")
+        assert await watching.ping(address, options, 1, 1) == 0
+        exporter.hangup("jobs")
 
 
 @pytest.mark.parametrize("name", ["list", "top", "inspect", "tail", "put", "ping", "completion", "demo"])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import attrs
 import trio
@@ -21,6 +20,7 @@ from .._errors import (
     LimitError,
     NetchanError,
     NoSuchChannelError,
+    PermissionDeniedError,
     TypeMismatchError,
     WrongDirectionError,
 )
@@ -31,6 +31,13 @@ from .console import FAILED, NOT_THERE, WRONG_INPUT, Failure
 __all__ = ["ADDRESS", "Address", "Options", "connected", "parse_address"]
 
 ADDRESS = "HOST:PORT, unix:PATH, ws://HOST:PORT/ or wss://HOST:PORT/."
+_NOT_THERE = (
+    NoSuchChannelError,
+    PermissionDeniedError,
+    WrongDirectionError,
+    TypeMismatchError,
+    ChannelNameInUseError,
+)
 _CONNECTION = Group("Connection", sort_key=10)
 
 
@@ -102,7 +109,7 @@ async def connected(address: str, options: Options, *, resume: float = 30) -> As
             raise Failure(f"{address}: expected to reach the exporter within {options.timeout:g} s")
     except (ConnectionLostError, LimitError) as error:
         raise Failure(f"{address}: {error}", FAILED) from None
-    except (NoSuchChannelError, WrongDirectionError, TypeMismatchError, ChannelNameInUseError) as error:
+    except _NOT_THERE as error:
         raise Failure(str(error), NOT_THERE) from None
     except (NetchanError, OSError, ssl.SSLError) as error:
         raise Failure(f"{address}: {_with_cause(error)}") from None
@@ -121,31 +128,27 @@ def _opening(address: Address, options: Options, limits: Limits) -> AbstractAsyn
     if address.kind == "unix":
         if options.uses_tls:
             raise Failure("TLS is for HOST:PORT and wss:// addresses, not for unix sockets", WRONG_INPUT)
-        return _open(open_unix_importer, token, address.host, limits=limits)
+        return open_unix_importer(address.host, token=token, limits=limits)
     if address.kind in ("ws", "wss"):
         if options.server_name is not None or (options.uses_tls and address.kind == "ws"):
             raise Failure("a WebSocket has TLS by wss://, and the name of its URL", WRONG_INPUT)
+        _check_may_show(token, tls=address.kind == "wss")
         context = _ssl_context(options) if address.kind == "wss" else None
-        return _open(open_websocket_importer, token, address.host, ssl_context=context, limits=limits)
-    return _open(
-        open_tcp_importer,
-        token,
+        return open_websocket_importer(address.host, ssl_context=context, token=token, limits=limits)
+    _check_may_show(token, tls=options.uses_tls)
+    return open_tcp_importer(
         address.host,
         address.port,
         ssl_context=_ssl_context(options) if options.uses_tls else None,
         server_hostname=options.server_name,
+        token=token,
         limits=limits,
     )
 
 
-def _open(
-    function: Callable[..., AbstractAsyncContextManager[Importer]], token: str | None, *arguments: Any, **options: Any
-) -> AbstractAsyncContextManager[Importer]:
-    if token is None:
-        return function(*arguments, **options)
-    if "token" not in inspect.signature(function).parameters:
-        raise Failure("a token was given, and this version of trionetchan cannot send one: nothing was done")
-    return function(*arguments, token=token, **options)
+def _check_may_show(token: str | None, *, tls: bool) -> None:
+    if token is not None and not tls:
+        raise Failure("a token is shown over TLS and unix sockets only, where nobody else can read it", WRONG_INPUT)
 
 
 def _ssl_context(options: Options) -> ssl.SSLContext:

@@ -14,7 +14,14 @@ import rich.text
 import rich.tree
 import trio
 
-from .._errors import ConnectionLostError, LimitError, NetchanError, NoSuchChannelError, ProtocolError
+from .._errors import (
+    AuthenticationError,
+    ConnectionLostError,
+    LimitError,
+    NetchanError,
+    NoSuchChannelError,
+    ProtocolError,
+)
 from .._importer import Importer
 from ..observation import STATISTICS, Observation, ObservedChannel, ObservedImporter, TypeNode, observe
 from .connecting import Options, connected
@@ -373,7 +380,7 @@ async def _ask(importer: Importer) -> None:
     """An import of no values: there and back, and nothing else comes of it."""
     try:
         channel = await importer.open_receive_channel(STATISTICS, count=0)
-    except (ConnectionLostError, LimitError, ProtocolError):
+    except (AuthenticationError, ConnectionLostError, LimitError, ProtocolError):
         raise
     except NetchanError:
         return  # no such channel, or not for us: that is an answer, too

@@ -40,7 +40,7 @@ def open_network(
 
     Give its `connect` to `open_importer`. `capacity`, `slice_size` and `delay` are those of its lines (see `Line`):
     bytes, bytes and seconds. Leaving the block cuts the lines that importers still use; so the importers' blocks go
-    into it, and so does best the exporter's.
+    into it, and so does best the exporter's::
 
         async with open_network() as network, open_exporter() as exporter:
             network.exporter = exporter
