@@ -35,6 +35,8 @@ class PeerConnected:
     """A number that no other peer of this exporter has or will have."""
     address: str
     """As its socket says it, for people."""
+    principal: str | None = None
+    """Who it is, where the exporter authenticates importers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -145,7 +147,7 @@ class Peers:
         """A reader, which is told first of the peers that are there."""
         events = PeerEvents(max_events)
         for peer, present in self._present.items():
-            events.add(PeerConnected(peer=present.number, address=present.address))
+            events.add(_connected(peer, present))
             if present.suspended:
                 events.add(self._suspension(peer, present))
         if self._ended:
@@ -164,8 +166,8 @@ class Peers:
         if address is not None and not peer.lost:
             if present is None:
                 self._met += 1
-                self._present[peer] = _Present(self._met, address)
-                self._tell(PeerConnected(peer=self._met, address=address))
+                present = self._present[peer] = _Present(self._met, address)
+                self._tell(_connected(peer, present))
             else:
                 present.address, present.suspended = address, False
                 self._tell(PeerResumed(peer=present.number, address=address))
@@ -206,6 +208,10 @@ class Peers:
             unacknowledged=_unacknowledged(peer),
             undelivered=undelivered,
         )
+
+
+def _connected(peer: Peer, present: _Present) -> PeerConnected:
+    return PeerConnected(peer=present.number, address=present.address, principal=peer.identity.principal)
 
 
 def _unacknowledged(peer: Peer) -> dict[str, int]:

@@ -28,6 +28,7 @@ from trionetchan import (
     Limits,
     NetchanError,
     NoSuchChannelError,
+    PeerConnected,
     PermissionDeniedError,
     ProtocolError,
     SessionLostError,
@@ -82,6 +83,9 @@ async def test_a_certificate_names_the_principal(
         async with open_tcp_importer("localhost", port, ssl_context=context) as importer:
             assert await receive_one(importer) == 0
             assert exporter.statistics().principals == {"one.workers.example": 1}
+            event = await anext(exporter.peers())
+            assert isinstance(event, PeerConnected)
+            assert event.principal == "one.workers.example"
         await until(lambda: exporter.statistics().connections == 0)
         assert exporter.statistics().principals == {}
     assert [level for level, _ in audited(caplog)] == [logging.INFO]
