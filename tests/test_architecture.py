@@ -16,7 +16,9 @@ PACKAGE = Path(trionetchan.__file__).parent
 # The rooms of the house, from the ground up, and what each may import from: other rooms, never the reverse. A room is a
 # package, or the modules that are listed with it.
 GROUND = frozenset({"_errors", "_limits", "_statistics", "_cbor", "_batch", "_opening", "_log", "_allowance"})
-HALL = frozenset({"_arguments", "_endpoint", "_exporter", "_importer", "_rebinding", "_stopping"})
+HALL = frozenset(
+    {"_arguments", "_binding", "_endpoint", "_exporter", "_importer", "_publishing", "_rebinding", "_stopping"}
+)
 TOP = frozenset({"__init__", "__main__"})
 ROOMS: dict[str, set[str]] = {
     "ground": set(),
