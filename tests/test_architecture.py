@@ -15,7 +15,7 @@ PACKAGE = Path(trionetchan.__file__).parent
 
 # The rooms of the house, from the ground up, and what each may import from: other rooms, never the reverse. A room is a
 # package, or the modules that are listed with it.
-GROUND = frozenset({"_errors", "_limits", "_statistics", "_cbor", "_batch", "_opening", "_log", "_allowance"})
+GROUND = frozenset({"_errors", "_limits", "_statistics", "_cbor", "_batch", "_opening", "_log", "_allowance", "_lease"})
 HALL = frozenset(
     {"_arguments", "_binding", "_endpoint", "_exporter", "_importer", "_publishing", "_rebinding", "_stopping"}
 )

@@ -21,6 +21,7 @@ from typing import Protocol
 import trio
 
 from .._errors import Code, ConnectionLostError, LimitError, LimitReached, NetchanError, ProtocolError
+from .._lease import Instant, now
 from .._limits import Limits
 from .._protocol.costs import Judge
 from .._protocol.events import (
@@ -38,7 +39,6 @@ from .._protocol.overdue import Unfinished
 from .._protocol.resuming import NONCE_SIZE
 from .._protocol.session import Role
 from .._protocol.wire import Wire
-from .lease import Instant, now
 from .peer import Peer
 from .tracing import tracer_for
 from .transport import STREAM_ERRORS, Piece, reason, transport_over
