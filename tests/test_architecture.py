@@ -19,6 +19,7 @@ GROUND = frozenset({"_errors", "_limits", "_statistics", "_cbor", "_batch", "_op
 HALL = frozenset(
     {"_arguments", "_binding", "_endpoint", "_exporter", "_importer", "_publishing", "_rebinding", "_stopping"}
 )
+ENGINE = frozenset({"redis"})
 TOP = frozenset({"__init__", "__main__"})
 ROOMS: dict[str, set[str]] = {
     "ground": set(),
@@ -28,7 +29,9 @@ ROOMS: dict[str, set[str]] = {
     "_channels": {"ground", "_ports", "_codec"},
     "_network": {"ground", "_ports", "_protocol"},
     "hall": {"ground", "_ports", "_protocol", "_codec", "_channels", "_network"},
-    "_cli": {"hall", "ground", "top"},  # of these, public names only
+    "_redis": {"ground", "_ports"},
+    "redis": {"ground", "_codec", "_channels", "_redis", "hall"},
+    "_cli": {"hall", "ground", "top", "redis"},  # of these, public names only
     "top": {"ground", "hall", "_network", "_cli"},
 }
 OF_CODEC = {"Codec", "codec_for", "Comparisons", "Schema", "difference", "Difference"}
@@ -36,7 +39,7 @@ PROGRAMS = {"_cli", "__main__"}
 
 
 def room_of(module: str) -> str:
-    for room, members in (("ground", GROUND), ("hall", HALL), ("top", TOP)):
+    for room, members in (("ground", GROUND), ("hall", HALL), ("redis", ENGINE), ("top", TOP)):
         if module in members:
             return room
     return module.partition(".")[0]
@@ -71,6 +74,7 @@ CONTRACT = {
     "ImporterStatistics",
     "ChannelStatistics",
 }
+OF_ENGINE = {"open_redis_exporter", "open_redis_importer"}
 
 
 @attrs.frozen
@@ -162,6 +166,11 @@ def test_the_core_knows_neither_network_nor_clock(module: str) -> None:
     assert not outside & {"anyio", "asyncio", "random", "select", "selectors", "socket", "ssl", "time", "trio"}
 
 
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) != "_redis"))
+def test_the_engine_is_known_to_one_room_only(module: str) -> None:
+    assert not {found.outside for found in imports_of(module)} & {"coredis", "redis", "anyio"}
+
+
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) not in ("_cli", "top")))
 def test_library_needs_no_command_line_packages(module: str) -> None:
     assert not {found.outside for found in imports_of(module)} & {"cyclopts", "rich"}
@@ -208,7 +217,9 @@ def test_programs_use_public_names_only(module: str) -> None:
     private = [
         f"line {found.line}: {found.name} of {found.module}"
         for found in imports_of(module)
-        if found.module is not None and found.module.partition(".")[0] not in PROGRAMS and found.name not in CONTRACT
+        if found.module is not None
+        and found.module.partition(".")[0] not in PROGRAMS
+        and found.name not in CONTRACT | OF_ENGINE
     ]
     assert not private
 

@@ -1,0 +1,85 @@
+#!lua flags=allow-oom
+-- A consumer acknowledges values, renews its lease and gets others. ARGV: epoch, member, lease, contact; how many values
+-- it wants, and how many bytes at most; '1' if it does not know what its last exchange brought; how many pairs of what it
+-- acknowledges follow (first, count), those, and then, if it does not know, pairs of what it holds.
+-- The answer: for what came back and for what is new: pairs (first, count), how many, and the values, one behind the
+-- other; and whether it will be woken when there is more.
+local epoch, member, lease, contact = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local want, room, unsure, pairs_acked = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
+local why = over(epoch)
+if why then return why end
+
+local function acknowledge(first, count)
+    for from = first, first + count - 1, 1000 do
+        local ids = {}
+        for id = from, math.min(from + 999, first + count - 1) do ids[#ids + 1] = id end
+        local acked = redis.call('XACK', stream, group, unpack(ids))
+        redis.call('XDEL', stream, unpack(ids))
+        redis.call('HINCRBY', record, 'acked', acked)
+        if redis.call('EXISTS', back) == 1 then
+            for i, id in ipairs(ids) do ids[i] = string.format('%d-0', id) end
+            redis.call('HDEL', back, unpack(ids))
+        end
+    end
+end
+for i = 9, 8 + 2 * pairs_acked, 2 do acknowledge(tonumber(ARGV[i]), tonumber(ARGV[i + 1])) end
+if pairs_acked > 0 then after_leaving() end
+if not redis.call('ZSCORE', members, member) then return {'expired'} end
+renew(member, lease)
+sweep(contact)
+
+local wished = want
+if redis.call('ZCARD', hungry) > 0 then want = math.min(want, 16) end  -- others wait, too
+local got = 0
+local function collection() return {pairs = {}, count = 0, values = {}} end
+local again, fresh = collection(), collection()
+local function collect(into, entry)
+    local id, value, last = tonumber(string.match(entry[1], '^%d+')), entry[2][2], #into.pairs
+    if last > 0 and into.pairs[last - 1] + into.pairs[last] == id then
+        into.pairs[last] = into.pairs[last] + 1
+    else
+        into.pairs[last + 1], into.pairs[last + 2] = id, 1
+    end
+    into.count = into.count + 1
+    into.values[into.count] = value
+    got, room = got + 1, room - #value
+end
+
+if unsure then
+    local held = {}
+    for i = 9 + 2 * pairs_acked, #ARGV, 2 do
+        for id = ARGV[i], ARGV[i] + ARGV[i + 1] - 1 do held[string.format('%d-0', id)] = true end
+    end
+    for _, pending in ipairs(redis.call('XPENDING', stream, group, '-', '+', 100000, member)) do
+        if not held[pending[1]] then
+            local entry = redis.call('XRANGE', stream, pending[1], pending[1])[1]
+            if entry then collect(pending[4] > 1 and again or fresh, entry) end
+        end
+    end
+end
+if got < want and room > 0 then
+    for _, pending in ipairs(redis.call('XPENDING', stream, group, '-', '+', want - got, returned)) do
+        if room <= 0 then break end
+        local entry = redis.call('XCLAIM', stream, group, member, 0, pending[1])[1]
+        if entry then
+            collect(again, entry)
+            redis.call('HINCRBY', record, 'redelivered', 1)
+        end
+    end
+end
+local largest = math.max(1, number(record, 'largest'))
+while got < want and room > 0 do
+    local step = math.max(1, math.min(want - got, math.floor(room / largest), 1000))
+    local read = redis.call('XREADGROUP', 'GROUP', group, member, 'COUNT', step, 'STREAMS', stream, '>')
+    if not read then break end
+    local entries = read[1][2]
+    for _, entry in ipairs(entries) do collect(fresh, entry) end
+    if #entries < step then break end
+end
+local waits = wished > 0 and got < want and room > 0
+if waits then redis.call('ZADD', hungry, now, member) end
+if redis.call('HGET', record, 'state') == 'finished' and redis.call('XLEN', stream) == 0 then return {'end'} end
+return {
+    'ok', again.pairs, again.count, table.concat(again.values), fresh.pairs, fresh.count, table.concat(fresh.values),
+    waits and 1 or 0
+}
