@@ -65,9 +65,9 @@ def open_redis_exporter(
     """Connects to the engine and opens an exporter there; use it with `async with`.
 
     `url`: `redis://[user[:password]@]host[:port][/db]`, `rediss://…` for TLS (with `ssl_context`, or the default one),
-    `unix:///path`, `redis+cluster://host:port,host:port`, `redis+sentinel://host:port,host:port/service`.
-    `namespace`: what the names of all keys begin with. `max_backlog`: how many values of a channel may be in the
-    engine; above that senders wait. `lease`: after how many seconds without a sign of life what a process holds goes to others.
+    `unix:///path`, `redis+cluster://host:port,host:port`, `redis+sentinel://host:port,host:port/service`. `namespace`:
+    what the names of all keys begin with. `max_backlog`: how many values of a channel may be in the engine; above that
+    senders wait. `lease`: after how many seconds without a sign of life what a process holds goes to others.
     `replicas`: how many replicas must have a value before it counts as the engine's.
 
     Leaving the block normally waits, under the caller's cancel scope, until the engine has what was accepted from the

@@ -12,11 +12,10 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import coredis
-import coredis.sentinel
 from coredis.connection import TCPLocation
 from coredis.retry import NoRetryPolicy
 
@@ -51,8 +50,7 @@ def _of_server(url: str, ssl_context: ssl.SSLContext | None) -> Any:
     options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "retry_policy": NoRetryPolicy()}
     if urlsplit(url).scheme == "rediss":
         options["ssl_context"] = ssl_context or ssl.create_default_context()
-    client: Any = coredis.Redis.from_url(url, decode_components=True, **options)
-    return client
+    return cast("Any", coredis.Redis).from_url(url, decode_components=True, **options)
 
 
 def _of_cluster(url: str, ssl_context: ssl.SSLContext | None) -> Any:
@@ -70,7 +68,7 @@ async def _of_sentinels(url: str, ssl_context: ssl.SSLContext | None) -> AsyncGe
         raise ValueError(f"expected the name of a service, as in redis+sentinel://host/service, got {url!r}")
     if ssl_context is not None:
         options["ssl_context"] = ssl_context
-    sentinel = coredis.sentinel.Sentinel(
+    sentinel = coredis.Sentinel(
         locations, connect_timeout=CONNECT_TIMEOUT, db=int(db or 0), retry_policy=NoRetryPolicy(), **options
     )
     async with sentinel, sentinel.primary_for(service) as client:
