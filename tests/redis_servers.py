@@ -44,9 +44,7 @@ class RedisServer:
         command = [self._program, "--port", str(self.port), "--unixsocket", str(self.socket)]
         command += ["--dir", str(self.folder), "--save", "", *self.options]
         with child_environment() as environment, (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         for _ in range(500):
             if self.answers():
                 return
@@ -114,4 +112,4 @@ def free_port() -> int:
 
 
 def _short() -> str | None:
-    return "/tmp" if os.path.isdir("/tmp") else None  # noqa: PTH112, S108
+    return "/tmp" if os.path.isdir("/tmp") else None

@@ -392,7 +392,7 @@ class RedisExporter(_OnEngine, Publishing):
             connections=1,
             suspended=0,
             resumed=self._engine.outages,
-            dropped=self._registry.dropped,
+            dropped=self._registry.dropped + self._engine.dropped,
             limits={},
         )
 

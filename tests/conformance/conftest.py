@@ -62,9 +62,7 @@ class OnRedis:
     def importer(self, **limits: Any) -> Any:
         from trionetchan.redis import open_redis_importer
 
-        return open_redis_importer(
-            self._url, namespace=self._namespace, wait_for_export=0.5, limits=Limits(**limits)
-        )
+        return open_redis_importer(self._url, namespace=self._namespace, wait_for_export=0.5, limits=Limits(**limits))
 
 
 @pytest.fixture(scope="session")

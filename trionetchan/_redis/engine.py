@@ -54,6 +54,9 @@ class Engine:
         self.lease = max(1, round(settings.lease * 1000))
         """In ms, as scripts want it."""
         self.outages = 0
+        """How many times it was out of reach."""
+        self.dropped = 0
+        """How many values in it were dropped by hang-ups from here."""
         self._client = client
         self._scripts = {name: client.register_script(source(name)) for name in NAMES}
         self._inbox = inbox(settings.namespace, self.id)

@@ -160,11 +160,17 @@ class Member:
     async def _leave(self, how: str) -> None:
         try:
             if how == "hung_up":
-                await self._engine.call("hang_up", self._keys, lambda _: [self._epoch])
+                await self.hang_up()
             else:
                 await self._call("leave", lambda _: [self._engine.lease, how])
         finally:
             self._leaves()
+
+    async def hang_up(self) -> None:
+        """Takes the name away, for all; it need not be bound any more."""
+        reply = await self._engine.call("hang_up", self._keys, lambda _: [self._epoch])
+        if reply[0] == b"ok":
+            self._engine.dropped += int(reply[1])
 
     def _leaves(self) -> None:
         self._engine.forget_member(self._id)
@@ -177,16 +183,21 @@ class Member:
 
         How many values of the channel the engine has dropped since it was asked last.
         """
-        while True:
-            wakened = self._wakened
-            state, dropped = await self._call("watch", lambda _: [number])
-            if state != b"wait":
+        wakened = trio.Event()
+        watcher = self._engine.new_member(lambda: wakened.set())
+        try:
+            while True:
+                wakened = trio.Event()
+                state, dropped = await self._engine.call("watch", self._keys, lambda _: [self._epoch, watcher, number])
                 if state == b"lost":
                     raise self._forgotten()
-                before, self._dropped = self._dropped, max(self._dropped, int(dropped))
-                return self._dropped - before
-            with trio.move_on_after(self._renew_after):
-                await wakened.wait()
+                if state != b"wait":
+                    before, self._dropped = self._dropped, max(self._dropped, int(dropped))
+                    return self._dropped - before
+                with trio.move_on_after(self._renew_after):
+                    await wakened.wait()
+        finally:
+            self._engine.forget_member(watcher)
 
     def _forgotten(self) -> ConnectionLostError:
         name = self._keys.name

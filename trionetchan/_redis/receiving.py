@@ -1,6 +1,7 @@
 """A link that receives from the engine: what it holds is leased to it, until it is acknowledged.
 
-It asks for values when half of its window is free, and waits to be woken when there are none. What is delivered is
+It asks for values when half of its window is free or the program has all that it holds, and waits to be woken when
+there are none. What is delivered is
 acknowledged with the next request, which is made at once when there is nothing more to deliver.
 """
 
@@ -175,8 +176,10 @@ class ReceiveLink(Member):
     def _has_cause(self) -> bool:
         if self._ended or self._channel is None:
             return False
-        half = self._in_hand <= self.window // 2
-        return bool(self._rejected) or self._ready or (half and not self._hungry and self._wanted > 0)
+        if self._rejected or self._ready:
+            return True
+        worth = self._in_hand <= self.window // 2 or not self._undelivered  # the program waits, or will soon
+        return worth and not self._hungry and self._wanted > 0
 
     @property
     def _wanted(self) -> int:

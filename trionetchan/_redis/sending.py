@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 import attrs
-import trio
 
 from .._batch import Batch
 from .._errors import Code, ConnectionLostError
@@ -122,10 +121,10 @@ class SendLink(Member):
                     await self._leave(self._how)
                     self._end(self._code, "")
                 else:
-                    work = self._work
+                    work, wakened = self._work, self._wakened
                     await self._wait(self._renew_after)
-                    if not work.is_set():
-                        await self._append()  # nothing, or what had no room
+                    if not work.is_set() or wakened.is_set():
+                        await self._append()  # nothing, or what had no room: to hear how things stand
         finally:
             self._leaves()
 
@@ -186,14 +185,3 @@ class SendLink(Member):
         name = self._keys.name
         message = f"{name}: expected the engine to keep what it has confirmed, got one that has lost {count} values"
         return ConnectionLostError(message, channel=name)
-
-    # Hanging up what is not bound any more
-
-    async def hang_up(self) -> None:
-        """Takes the name away, after the link has left."""
-        await self._engine.call("hang_up", self._keys, lambda _: [self._epoch])
-
-    async def wait_empty(self) -> int:
-        """Waits until all that this producer has added is acknowledged. As `wait_acknowledged`."""
-        await trio.lowlevel.checkpoint()
-        return await self.wait_acknowledged(self.last)

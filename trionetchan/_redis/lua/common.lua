@@ -190,6 +190,7 @@ local function close(state, why)
     redis.call('PEXPIRE', record, DAY)
     wake_all()
     wake_waiting()
+    for _, watcher in ipairs(redis.call('HKEYS', watching)) do wake(watcher) end
     redis.call('DEL', stream, members, about, produced, hungry, watching, back)
     return dropped
 end

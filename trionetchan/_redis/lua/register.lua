@@ -10,6 +10,7 @@ local stands = state == 'open' or state == 'finished'
 if new ~= '' and (not stands or (state == 'finished' and redis.call('XLEN', stream) == 0)) then
     wake_all()
     wake_waiting()
+    for _, watcher in ipairs(redis.call('HKEYS', watching)) do wake(watcher) end
     redis.call('DEL', record, stream, members, about, produced, hungry, watching, back)
     redis.call('HSET', record, 'state', 'open', 'epoch', new, unpack(ARGV, 9))
     if state == 'finished' then redis.call('HSET', record, 'ended', epoch) end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Whether all values up to a number are acknowledged; if not, the member is woken then. ARGV: epoch, member, the number.
+-- Whether all values up to a number are acknowledged; if not, the watcher is woken then. ARGV: epoch, watcher, the number.
 local why = over(ARGV[1])
 local dropped = number(record, 'dropped')
 if why then return {why[1], dropped} end
