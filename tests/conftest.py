@@ -1,4 +1,4 @@
-"""Every asynchronous test is bounded: by 10 seconds, or by a day of a test's own clock.
+"""Every asynchronous test is bounded: by 10 seconds or what its mark says, or by a day of a test's own clock.
 
 And no test depends on the environment variables that it finds. This process gets rid of those that change what Python
 or a library does; what a test starts gets an environment of its own (`support.child_environment`).
@@ -53,4 +53,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not isinstance(item, pytest.Function) or hasattr(item.obj, "hypothesis"):
             continue
         if inspect.iscoroutinefunction(item.obj):
-            item.obj = bounded(item.obj, 86_400 if CLOCKS & {*item.fixturenames} else 10)
+            marker = item.get_closest_marker("seconds")
+            seconds = marker.args[0] if marker is not None else 10
+            item.obj = bounded(item.obj, 86_400 if CLOCKS & {*item.fixturenames} else seconds)

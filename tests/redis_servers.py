@@ -19,7 +19,7 @@ from support import child_environment
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 CLI = shutil.which("redis-cli") or shutil.which("valkey-cli")
 
-needs_redis = pytest.mark.skipif(PROGRAM is None, reason="there is neither redis-server nor valkey-server on PATH")
+_ENDED_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -41,7 +41,7 @@ class RedisServer:
 
     def start(self) -> None:
         assert self._program is not None
-        command = [self._program, "--port", str(self.port), "--unixsocket", str(self.socket)]
+        command = [*_ENDED_WITH_US, self._program, "--port", str(self.port), "--unixsocket", str(self.socket)]
         command += ["--dir", str(self.folder), "--save", "", *self.options]
         with child_environment() as environment, (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)

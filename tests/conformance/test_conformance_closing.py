@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from conftest import Place
+from places import Place
 from support import put, take, take_all
 
 from trionetchan import ChannelNameInUseError, NoSuchChannelError, TooManyErrors, ValuesDroppedError
