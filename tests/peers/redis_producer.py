@@ -1,5 +1,7 @@
-"""An importer on Redis that sends numbers from its first argument on, without end. Prints `safe <number>` when all up to
-it are acknowledged. Arguments: URL, namespace, lease, the first number."""
+"""An importer on Redis that sends numbers without end. Prints `safe <number>` when all up to it are acknowledged.
+
+Arguments: URL, namespace, lease, the first number.
+"""
 
 from __future__ import annotations
 

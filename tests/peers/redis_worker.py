@@ -1,4 +1,7 @@
-"""An importer on Redis: prints each job that it gets, as `got <number>` or, redelivered, `again <number>`. Arguments: URL, namespace, lease, window."""
+"""An importer on Redis: prints each job that it gets, as `got <number>` or, redelivered, `again <number>`.
+
+Arguments: URL, namespace, lease, window.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ restart, a promoted replica, a broken network and a memory that is full, for `ou
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import secrets
 import ssl
@@ -58,7 +59,7 @@ class Engine:
         self.dropped = 0
         """How many values in it were dropped by hang-ups from here."""
         self._client = client
-        self._scripts = {name: client.register_script(source(name)) for name in NAMES}
+        self._digests = {name: hashlib.sha1(source(name).encode()).hexdigest() for name in NAMES}
         self._inbox = inbox(settings.namespace, self.id)
         self._members: dict[bytes, Callable[[], None]] = {}
         self._made = 0
@@ -104,13 +105,17 @@ class Engine:
         raise AssertionError("there is always one more pause")
 
     async def _run(self, script: str, keys: Keys, arguments: Sequence[Argument]) -> list[Any]:
-        command = self._scripts[script]
-        reply: list[Any]
         if self.settings.replicas and script != "look":
             with self._client.ensure_replication(self.settings.replicas, REPLICATION_TIMEOUT):
-                reply = await command(keys=keys.all, args=arguments)
-        else:
-            reply = await command(keys=keys.all, args=arguments)
+                return await self._evaluate(script, keys, arguments)
+        return await self._evaluate(script, keys, arguments)
+
+    async def _evaluate(self, script: str, keys: Keys, arguments: Sequence[Argument]) -> list[Any]:
+        reply: list[Any]
+        try:
+            reply = await self._client.evalsha(self._digests[script], keys=keys.all, args=arguments)
+        except coredis_errors.NoScriptError:
+            reply = await self._client.eval(source(script), keys=keys.all, args=arguments)
         return reply
 
     async def _trouble(self, keys: Keys, error: Exception, began: float | None, pause: float) -> float:

@@ -1,8 +1,8 @@
 """A link that receives from the engine: what it holds is leased to it, until it is acknowledged.
 
 It asks for values when half of its window is free or the program has all that it holds, and waits to be woken when
-there are none. What is delivered is
-acknowledged with the next request, which is made at once when there is nothing more to deliver.
+there are none. What is delivered is acknowledged with the next request, which is made at once when there is nothing
+more to deliver.
 """
 
 from __future__ import annotations
@@ -195,19 +195,25 @@ class ReceiveLink(Member):
         if self._rejected:
             await self._give_back()
         told = [self._acknowledged.popleft() for _ in range(acknowledged)]
-        pairs, held = _pairs(told), _pairs([*self._undelivered, *self._unsettled.values()])
+        pairs = _pairs(told)
         wakened, since = self._wakened, now()
 
         def arguments(again: bool) -> Sequence[Argument]:
             nonlocal since
             since = now()
             numbers = [self._wanted, max(0, int(self._free_bytes)), int(again), len(pairs) // 2]
-            return [*self._lease, *numbers, *pairs, *(held if again else ())]
+            return [*self._lease, *numbers, *pairs, *(self._held if again else ())]
 
         reply = await self._call("exchange", arguments)
         self._answered(reply, since)
         if reply[0] == b"ok":
             self._hungry = bool(reply[7]) and self._wakened is wakened
+
+    @property
+    def _held(self) -> list[int]:
+        """What the engine counts as this consumer's, and this consumer knows of."""
+        held = [*self._acknowledged, *self._rejected, *self._undelivered, *self._unsettled.values()]
+        return _pairs(sorted(held, key=lambda each: each.first))
 
     def _answered(self, reply: Sequence[Any], since: Instant) -> None:
         assert self._channel is not None
