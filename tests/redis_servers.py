@@ -26,8 +26,11 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 class RedisServer:
     """One server, which can be killed and started again with what it has on disk."""
 
-    def __init__(self, folder: Path, *options: str, port: int = 0, program: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, port: int = 0, program: str | None = None, sentinel: bool = False
+    ) -> None:
         self.folder = folder
+        self._sentinel = sentinel
         self.socket = folder / "redis.sock"
         self.port = port
         self.options = options
@@ -41,8 +44,9 @@ class RedisServer:
 
     def start(self) -> None:
         assert self._program is not None
-        command = [*_ENDED_WITH_US, self._program, "--port", str(self.port), "--unixsocket", str(self.socket)]
-        command += ["--dir", str(self.folder), "--save", "", *self.options]
+        command = [*_ENDED_WITH_US, self._program]
+        own = ["--port", str(self.port), "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
+        command += self.options if self._sentinel else [*own, *self.options]
         with child_environment() as environment, (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         for _ in range(500):
@@ -55,9 +59,12 @@ class RedisServer:
     def answers(self) -> bool:
         """Whether somebody listens, and has read what is on disk."""
         try:
-            with socket.socket(socket.AF_UNIX) as line:
+            family, address = (
+                (socket.AF_UNIX, str(self.socket)) if not self._sentinel else (socket.AF_INET, ("127.0.0.1", self.port))
+            )
+            with socket.socket(family) as line:
                 line.settimeout(5)
-                line.connect(str(self.socket))
+                line.connect(address)
                 line.sendall(b"PING\r\n")
                 return not line.recv(100).startswith(b"-LOADING")
         except OSError:
@@ -90,12 +97,14 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*options: str, port: int = 0, program: str | None = None) -> Generator[RedisServer]:
+def redis_server(
+    *options: str, port: int = 0, program: str | None = None, sentinel: bool = False
+) -> Generator[RedisServer]:
     """A server that runs meanwhile. Its directory has a short name: a unix socket's path may not be long."""
     if PROGRAM is None:
         pytest.skip("there is neither redis-server nor valkey-server on PATH")
     with tempfile.TemporaryDirectory(prefix="netchan", dir=_short()) as folder:
-        server = RedisServer(Path(folder), *options, port=port, program=program)
+        server = RedisServer(Path(folder), *options, port=port, program=program, sentinel=sentinel)
         server.start()
         try:
             yield server
