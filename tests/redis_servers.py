@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -122,3 +123,19 @@ def free_port() -> int:
 
 def _short() -> str | None:
     return "/tmp" if os.path.isdir("/tmp") else None
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Generator[RedisServer]:
+    """A server for the tests that do not harm it."""
+    with redis_server() as running:
+        yield running
+
+
+@pytest.fixture
+def namespace() -> str:
+    """For the keys of one test."""
+    return f"test{next(_numbers)}"

@@ -12,7 +12,8 @@ import trio
 from trionetchan.redis import open_redis_importer
 
 
-async def main(url: str, namespace: str, lease: str) -> None:
+async def main(*arguments: str) -> None:
+    url, namespace, lease = arguments
     async with open_redis_importer(url, namespace=namespace, lease=float(lease), wait_for_export=10) as importer:
         jobs = await importer.open_receive_channel("jobs", int, acknowledge="manual", window=3)
         async for job in jobs:

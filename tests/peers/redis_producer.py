@@ -13,7 +13,8 @@ import trio
 from trionetchan.redis import open_redis_importer
 
 
-async def main(url: str, namespace: str, lease: str, first: str) -> None:
+async def main(*arguments: str) -> None:
+    url, namespace, lease, first = arguments
     opening = open_redis_importer(url, namespace=namespace, lease=float(lease), wait_for_export=10)
     async with opening as importer:
         send = await importer.open_send_channel("results", int)

@@ -12,7 +12,8 @@ import trio
 from trionetchan.redis import open_redis_importer
 
 
-async def main(url: str, namespace: str, lease: str, window: str) -> None:
+async def main(*arguments: str) -> None:
+    url, namespace, lease, window = arguments
     opening = open_redis_importer(url, namespace=namespace, lease=float(lease), wait_for_export=10)
     async with opening as importer:
         jobs = await importer.open_receive_channel("jobs", int, window=int(window), acknowledge="manual")

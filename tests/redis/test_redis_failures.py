@@ -194,8 +194,8 @@ async def trio_import(importer: RedisImporter) -> trio.MemoryReceiveChannel[byte
     return await importer.open_receive_channel("blobs", bytes)
 
 
-async def test_backlog_that_is_full_makes_senders_wait(server: RedisServer, namespace: str) -> None:
-    async with open_redis_exporter(server.url, namespace=namespace, max_backlog=10) as exporter:
+async def test_backlog_that_is_full_makes_senders_wait(redis: RedisServer, namespace: str) -> None:
+    async with open_redis_exporter(redis.url, namespace=namespace, max_backlog=10) as exporter:
         send = exporter.open_send_channel("numbers", int)
         sent = 0
         with trio.move_on_after(0.5):
@@ -203,24 +203,24 @@ async def test_backlog_that_is_full_makes_senders_wait(server: RedisServer, name
                 await send.send(number)
                 sent += 1
         assert 10 <= sent <= 21  # in the engine, and taken for it
-        assert server.tell("xlen", f"{namespace}:{{numbers}}:stream") == "10"
-        async with open_redis_importer(server.url, namespace=namespace) as importer:
+        assert redis.tell("xlen", f"{namespace}:{{numbers}}:stream") == "10"
+        async with open_redis_importer(redis.url, namespace=namespace) as importer:
             receive = await importer.open_receive_channel("numbers", int)
             assert await take(receive, sent) == [*range(sent)]
 
 
 @pytest.mark.promise(58)
 @pytest.mark.seconds(30)
-async def test_stopped_worker_loses_what_it_held_and_goes_on(server: RedisServer, namespace: str) -> None:
-    async with open_redis_exporter(server.url, namespace=namespace, lease=0.5) as exporter:
+async def test_stopped_worker_loses_what_it_held_and_goes_on(redis: RedisServer, namespace: str) -> None:
+    async with open_redis_exporter(redis.url, namespace=namespace, lease=0.5) as exporter:
         send = exporter.open_send_channel("jobs", int, max_buffer_size=100)
         await exporter.sync()
-        async with peer("redis_holder", server.url, namespace, 0.5) as stopped:
+        async with peer("redis_holder", redis.url, namespace, 0.5) as stopped:
             for number in range(3):
                 await send.send(number)
             assert await stopped.line() == "got 0"
             stopped.process.send_signal(signal.SIGSTOP)
-            async with open_redis_importer(server.url, namespace=namespace, lease=0.5) as other:
+            async with open_redis_importer(redis.url, namespace=namespace, lease=0.5) as other:
                 receive = await other.open_receive_channel("jobs", int, max_buffer_size=10)
                 assert await take(receive, 3) == [0, 1, 2]
                 await exporter.drain()
@@ -234,17 +234,17 @@ async def test_stopped_worker_loses_what_it_held_and_goes_on(server: RedisServer
                 assert await stopped.line() == "got 3"
 
 
-async def test_cancelled_block_leaves_in_good_order(server: RedisServer, namespace: str) -> None:
-    async with open_redis_exporter(server.url, namespace=namespace) as exporter:
+async def test_cancelled_block_leaves_in_good_order(redis: RedisServer, namespace: str) -> None:
+    async with open_redis_exporter(redis.url, namespace=namespace) as exporter:
         receive = exporter.open_receive_channel("numbers", int, max_buffer_size=10)
         await exporter.sync()
         with trio.move_on_after(0.5):
-            async with open_redis_importer(server.url, namespace=namespace) as importer:
+            async with open_redis_importer(redis.url, namespace=namespace) as importer:
                 send = await importer.open_send_channel("numbers", int, max_buffer_size=10)
                 await put(send, [1, 2])
                 await trio.sleep_forever()
         with trio.move_on_after(0.3):
-            async with open_redis_importer(server.url, namespace=namespace) as importer:
+            async with open_redis_importer(redis.url, namespace=namespace) as importer:
                 await trio.sleep_forever()
         assert await take_all(receive) == [1, 2]
 

@@ -61,7 +61,7 @@ async def test_worker_with_the_rights_of_the_page_can_do_all_and_nothing_else() 
             async with open_redis_exporter(url, namespace="elsewhere"):
                 raise AssertionError
         assert server.tell("acl", "setuser", "worker", "resetkeys", "~something:*") == "OK"
-        with pytest.raises(NetchanError, match="jobs: expected the engine to do it, got: .*ermission"):
+        with pytest.raises(NetchanError, match=r"jobs: expected the engine to do it, got: .*ermission"):
             async with open_redis_exporter(url) as exporter:
                 exporter.open_send_channel("jobs", int)
                 await trio.sleep_forever()
@@ -86,11 +86,11 @@ async def test_tls(tmp_path: Path) -> None:
     port = free_port()
     with redis_server("--tls-port", str(port), "--tls-auth-clients", "yes", *options):
         context = ssl.create_default_context()
-        authority.configure_trust(context)
-        authority.issue_cert("worker@example.org").configure_cert(context)
+        authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
+        authority.issue_cert("worker@example.org").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
         await use_all_of_it(f"rediss://localhost:{port}", context)
         strange = ssl.create_default_context()
-        trustme.CA().configure_trust(strange)
+        trustme.CA().configure_trust(strange)  # pyright: ignore[reportUnknownMemberType]
         with pytest.raises(OSError, match="expected an engine that answers"):
             async with open_redis_exporter(f"rediss://localhost:{port}", ssl_context=strange):
                 raise AssertionError

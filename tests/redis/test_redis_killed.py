@@ -51,7 +51,7 @@ async def killed(process: Peer, after: int) -> list[Line]:
 
 @pytest.mark.promise(47)
 @pytest.mark.seconds(30 + 10 * EXAMPLES)
-async def test_killed_workers_lose_nothing(server: RedisServer, namespace: str) -> None:
+async def test_killed_workers_lose_nothing(redis: RedisServer, namespace: str) -> None:
     chance = random.Random(EXAMPLES)
     tickets = [*range(WORKERS)]
     lists: list[list[Line]] = []
@@ -60,7 +60,7 @@ async def test_killed_workers_lose_nothing(server: RedisServer, namespace: str) 
     async def kill_one_after_the_other() -> None:
         while tickets:
             tickets.pop()
-            async with peer("redis_worker", server.url, namespace, LEASE, WINDOW) as worker:
+            async with peer("redis_worker", redis.url, namespace, LEASE, WINDOW) as worker:
                 lists.append(await killed(worker, chance.randrange(1, 60)))
 
     async def produce(send: trio.MemorySendChannel[int], scope: trio.CancelScope) -> None:
@@ -72,7 +72,7 @@ async def test_killed_workers_lose_nothing(server: RedisServer, namespace: str) 
                     count += 1
 
     limits = Limits(max_redeliveries=10**6)
-    opening = open_redis_exporter(server.url, namespace=namespace, lease=LEASE, max_backlog=50, limits=limits)
+    opening = open_redis_exporter(redis.url, namespace=namespace, lease=LEASE, max_backlog=50, limits=limits)
     async with opening as exporter, trio.open_nursery() as nursery:
         producing = trio.CancelScope()
         nursery.start_soon(produce, exporter.open_send_channel("jobs", int), producing)
@@ -80,7 +80,7 @@ async def test_killed_workers_lose_nothing(server: RedisServer, namespace: str) 
             for _ in range(SIDE_BY_SIDE):
                 workers.start_soon(kill_one_after_the_other)
         producing.cancel()
-        async with peer("redis_worker", server.url, namespace, LEASE, WINDOW) as worker:
+        async with peer("redis_worker", redis.url, namespace, LEASE, WINDOW) as worker:
             lists.append(await lines(worker, float("inf")))
     check_workers(lists, count)
 
@@ -101,10 +101,10 @@ def check_workers(lists: list[list[Line]], count: int) -> None:
 
 @pytest.mark.promise(47)
 @pytest.mark.seconds(30 + 10 * EXAMPLES)
-async def test_killed_producers_lose_nothing_that_was_acknowledged(server: RedisServer, namespace: str) -> None:
+async def test_killed_producers_lose_nothing_that_was_acknowledged(redis: RedisServer, namespace: str) -> None:
     chance = random.Random(EXAMPLES)
     got: list[int] = []
-    async with open_redis_exporter(server.url, namespace=namespace, lease=LEASE) as exporter:
+    async with open_redis_exporter(redis.url, namespace=namespace, lease=LEASE) as exporter:
         receive = exporter.open_receive_channel("results", int, importers=None)
         await exporter.sync()
 
@@ -116,7 +116,7 @@ async def test_killed_producers_lose_nothing_that_was_acknowledged(server: Redis
             nursery.start_soon(collect)
             for number in range(PRODUCERS):
                 first = number * 10**6
-                async with peer("redis_producer", server.url, namespace, LEASE, first) as producer:
+                async with peer("redis_producer", redis.url, namespace, LEASE, first) as producer:
                     safe = [last for _, last in await killed(producer, chance.randrange(1, 10))]
                 of_this = [each for each in got if first <= each < first + 10**6]
                 assert of_this == [*range(first, first + len(of_this))]

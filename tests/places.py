@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
+import pytest
 import trio
 from redis_servers import RedisServer
 from support import serve_tcp
@@ -62,3 +63,12 @@ class OnRedis:
         from trionetchan.redis import open_redis_importer
 
         return open_redis_importer(self._url, namespace=self._namespace, wait_for_export=0.5, limits=Limits(**limits))
+
+
+@pytest.fixture(params=["listening", "redis"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each test runs once on each engine."""
+    if request.param == "listening":
+        return Listening()
+    pytest.importorskip("coredis", reason="the extra `redis` is not installed")
+    return OnRedis(request.getfixturevalue("redis"))
