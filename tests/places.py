@@ -52,7 +52,7 @@ class OnRedis:
 
     def __init__(self, server: RedisServer) -> None:
         self._url = server.url
-        self._namespace = f"test{next(_numbers)}"
+        self._namespace = f"place{next(_numbers)}"
 
     def exporter(self, **limits: Any) -> Any:
         from trionetchan.redis import open_redis_exporter

@@ -74,7 +74,7 @@ CONTRACT = {
     "ImporterStatistics",
     "ChannelStatistics",
 }
-OF_ENGINE = {"open_redis_exporter", "open_redis_importer"}
+OF_ENGINE = {"RedisExporter", "RedisImporter", "open_redis_exporter", "open_redis_importer"}
 
 
 @attrs.frozen

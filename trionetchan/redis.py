@@ -326,6 +326,7 @@ class RedisExporter(_OnEngine, Publishing):
             "dead_letters": int(letters),
             "last": 0,
             "largest": 1,
+            "dealt": 0,
         }
         return [each for field in fields.items() for each in field]
 

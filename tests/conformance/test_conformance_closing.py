@@ -99,7 +99,7 @@ async def test_fan_in_ends_when_as_many_as_expected_have_finished(place: Place) 
         assert await take_all(receive) == [2]
 
 
-@pytest.mark.promise(23)
+@pytest.mark.promise(23, 31)
 async def test_fan_in_that_lost_a_sender_waits_for_another(place: Place) -> None:
     async with place.exporter() as exporter:
         receive = exporter.open_receive_channel("numbers", int, max_buffer_size=10)

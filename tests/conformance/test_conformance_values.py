@@ -234,3 +234,35 @@ async def test_directions_follow_the_end_that_is_handed_over(place: Place) -> No
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(put, ours, range(3))
                 assert await take_all(receive) == [0, 1, 2]
+
+
+@pytest.mark.promise(1, 6)
+async def test_value_is_acknowledged_when_the_receiving_task_has_it_and_soon(place: Place) -> None:
+    async with place.exporter() as exporter:
+        send = exporter.open_send_channel("numbers", int)
+        await exporter.sync()
+        async with place.importer() as importer:
+            receive = await importer.open_receive_channel("numbers", int)
+            for number in range(5):
+                await send.send(number)
+                with pytest.raises(trio.TooSlowError):
+                    await exporter.drain(timeout=0.1)
+                assert await receive.receive() == number
+                await exporter.drain(timeout=5)  # of a window of 64 that is far from half
+
+
+@pytest.mark.promise(5)
+async def test_bytes_bound_what_an_importer_holds(place: Place) -> None:
+    async with place.exporter() as exporter:
+        send = exporter.open_send_channel("blobs", bytes, max_buffer_size=10)
+        for size in (600, 300, 300, 5000, 10):
+            await send.send(b"x" * size)
+        async with place.importer(max_buffered_bytes=1000) as importer:
+            receive = await importer.open_receive_channel("blobs", bytes, max_buffer_size=10, acknowledge="manual")
+            for sizes in ([600, 300], [300], [5000], [10]):
+                held = await take(receive, len(sizes))
+                assert [len(each.value) for each in held] == sizes
+                await trio.sleep(0.1)
+                assert receive.statistics().current_buffer_used == 0
+                for delivery in held:
+                    await delivery.ack()

@@ -72,8 +72,9 @@ def demo(
     /,
     *,
     workers: Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=1))] = os.cpu_count() or 1,
+    engine: str | None = None,
 ) -> int:
-    """Count the words of text files with worker processes over TCP.
+    """Count the words of text files with worker processes, over TCP or on an engine.
 
     One process deals pieces of the files to the workers and adds up what they send back; then it counts again by itself
     and compares. Kill a worker while it runs: the count is still right.
@@ -84,14 +85,16 @@ def demo(
         Where the text files are; the standard library of the running Python unless given.
     workers
         How many worker processes.
+    engine
+        The URL of a Redis server, such as redis://localhost, where jobs and results wait; without it they go over TCP.
     """
-    return trio.run(_until_signal, lambda: _demo_command(directory, workers))
+    return trio.run(_until_signal, lambda: _demo_command(directory, workers, engine))
 
 
 @app.command(name="demo-worker", show=False)
-def demo_worker(port: int, /) -> int:
-    """Run one worker of a demo that is served at this port of the loopback interface."""
-    return trio.run(_until_signal, lambda: _demo_worker_command(port))
+def demo_worker(place: str, namespace: str = "", /) -> int:
+    """Run one worker of a demo that is served at this port of the loopback interface, or on this engine."""
+    return trio.run(_until_signal, lambda: _demo_worker_command(place, namespace))
 
 
 async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
@@ -116,8 +119,8 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
     return status
 
 
-async def _demo_command(directory: Path | None, workers: int) -> int:
-    outcome = await _run_and_show(directory, workers)
+async def _demo_command(directory: Path | None, workers: int, engine: str | None) -> int:
+    outcome = await _run_and_show(directory, workers, engine)
     if isinstance(outcome, demo_.DemoError):
         return _failed(str(outcome))
     output.print(_table(outcome))
@@ -127,7 +130,7 @@ async def _demo_command(directory: Path | None, workers: int) -> int:
     return 0
 
 
-async def _run_and_show(directory: Path | None, workers: int) -> demo_.Outcome | demo_.DemoError:
+async def _run_and_show(directory: Path | None, workers: int, engine: str | None) -> demo_.Outcome | demo_.DemoError:
     outcome: demo_.Outcome | demo_.DemoError
     columns = (
         rich.progress.TextColumn("{task.description}"),
@@ -140,7 +143,7 @@ async def _run_and_show(directory: Path | None, workers: int) -> demo_.Outcome |
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_refresh, progress)
             try:
-                outcome = await demo_.run(directory, workers, _Display(progress))
+                outcome = await demo_.run(directory, workers, _Display(progress), engine)
             except demo_.DemoError as error:
                 outcome = error
             nursery.cancel_scope.cancel()
@@ -153,9 +156,9 @@ async def _refresh(progress: rich.progress.Progress) -> None:
         await trio.sleep(REFRESH)
 
 
-async def _demo_worker_command(port: int) -> int:
+async def _demo_worker_command(place: str, namespace: str) -> int:
     try:
-        await demo_.run_worker(port)
+        await demo_.run_worker(place, namespace)
     except ConnectionLostError:
         return 1  # the demo is over; if it is not, it says that this worker is gone
     except (NetchanError, OSError) as error:

@@ -61,7 +61,7 @@ class ReceiveLink(Member):
         self._rejected: list[_Range] = []
         self._told = False  # something is acknowledged since the last exchange
         self._ready = False  # what is delivered should be told at once
-        self._hungry = False  # the engine will say when there is more
+        self._hungry = False  # the engine will say when there is more, or has more than there is room for
         self._ended = False
         self._how = ""  # it leaves
         self._refused = False
@@ -183,7 +183,7 @@ class ReceiveLink(Member):
 
     @property
     def _wanted(self) -> int:
-        wanted = 0 if self._free_bytes < 1 or self.closing else self.window - self._in_hand
+        wanted = 0 if self.closing else self.window - self._in_hand
         return wanted if self._left is None else min(wanted, self._left)
 
     async def _exchange(self) -> None:

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- A consumer acknowledges values, renews its lease and gets others. ARGV: epoch, member, lease, contact; how many values
--- it wants, and how many bytes at most; '1' if it does not know what its last exchange brought; how many pairs of what it
+-- it wants, and how many bytes at most (one larger value, if it holds nothing); '1' if it does not know what its last exchange brought; how many pairs of what it
 -- acknowledges follow (first, count), those, and then, if it does not know, pairs of what it holds.
 -- The answer: for what came back and for what is new: pairs (first, count), how many, and the values, one behind the
--- other; and whether it will be woken when there is more.
+-- other; and 1 if it will be woken when there is more, 2 if there is more than it has room for.
 local epoch, member, lease, contact = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local want, room, unsure, pairs_acked = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
 local why = over(epoch)
@@ -57,29 +57,43 @@ if unsure then
         end
     end
 end
-if got < want and room > 0 then
+local alone = #redis.call('XPENDING', stream, group, '-', '+', 1, member) == 0
+local full = false
+local function has_room(entry)
+    full = #entry[2][2] > room and not (alone and got == 0)
+    return not full
+end
+if got < want then
     for _, pending in ipairs(redis.call('XPENDING', stream, group, '-', '+', want - got, returned)) do
-        if room <= 0 then break end
-        local entry = redis.call('XCLAIM', stream, group, member, 0, pending[1])[1]
+        local entry = redis.call('XRANGE', stream, pending[1], pending[1])[1]
+        if entry and not has_room(entry) then break end
+        redis.call('XCLAIM', stream, group, member, 0, pending[1])
         if entry then
             collect(again, entry)
             redis.call('HINCRBY', record, 'redelivered', 1)
         end
     end
 end
-local largest = math.max(1, number(record, 'largest'))
-while got < want and room > 0 do
-    local step = math.max(1, math.min(want - got, math.floor(room / largest), 1000))
+local largest, dealt = number(record, 'largest'), number(record, 'dealt')
+while got < want and not full do
+    local step = math.min(want - got, math.floor(room / largest), 1000)
+    if step < 1 then  -- the largest value that there ever was would not fit: the next one may
+        local entry = redis.call('XRANGE', stream, '(' .. string.format('%d', dealt), '+', 'COUNT', 1)[1]
+        if not entry or not has_room(entry) then break end
+        step = 1
+    end
     local read = redis.call('XREADGROUP', 'GROUP', group, member, 'COUNT', step, 'STREAMS', stream, '>')
     if not read then break end
     local entries = read[1][2]
     for _, entry in ipairs(entries) do collect(fresh, entry) end
+    dealt = tonumber(string.match(entries[#entries][1], '^%d+'))
     if #entries < step then break end
 end
-local waits = wished > 0 and got < want and room > 0
+if fresh.count > 0 then redis.call('HSET', record, 'dealt', dealt) end
+local waits = wished > 0 and got < want and not full
 if waits then redis.call('ZADD', hungry, now, member) end
 if redis.call('HGET', record, 'state') == 'finished' and redis.call('XLEN', stream) == 0 then return {'end'} end
 return {
     'ok', again.pairs, again.count, table.concat(again.values), fresh.pairs, fresh.count, table.concat(fresh.values),
-    waits and 1 or 0
+    waits and 1 or full and 2 or 0
 }
