@@ -373,6 +373,11 @@ class RedisExporter(_OnEngine, Publishing):
         self._give_up(channel)
         self._sweep(channel)
 
+    def _sweep(self, channel: Channel) -> None:
+        super()._sweep(channel)
+        if channel not in self._links:
+            self._terms.pop(channel, None)
+
     def hangup(self, name: str) -> None:
         """Takes the name away in the engine, for all exporters and importers of it. Else as an exporter that listens.
 

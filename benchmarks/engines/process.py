@@ -18,7 +18,8 @@ def say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 
-async def main(system: str, worker: str, place: str, *numbers: str) -> None:
+async def main(*arguments: str) -> None:
+    system, worker, place, *numbers = arguments
     channels, values, workers = map(int, numbers)
     work = Work(place, channels, values, workers)
     before = 0.0

@@ -266,3 +266,25 @@ async def test_bytes_bound_what_an_importer_holds(place: Place) -> None:
                 assert receive.statistics().current_buffer_used == 0
                 for delivery in held:
                     await delivery.ack()
+
+
+@pytest.mark.promise(9)
+async def test_slow_importer_does_not_starve_another(place: Place) -> None:
+    async with place.exporter() as exporter:
+        send = exporter.open_send_channel("numbers", int)
+        await exporter.sync()
+        async with place.importer() as slow, place.importer() as other:
+            await slow.open_receive_channel("numbers", int)
+            receive = await other.open_receive_channel("numbers", int)
+            got: list[int] = []
+
+            async def collect() -> None:
+                while len(got) < 9:
+                    got.append(await receive.receive())
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(collect)
+                for number in range(10):
+                    await send.send(number)
+                    await trio.sleep(0.05)
+            assert got == sorted(got)

@@ -236,6 +236,31 @@ async def test_stopped_worker_loses_what_it_held_and_goes_on(redis: RedisServer,
                 assert await stopped.line() == "got 3"
 
 
+@pytest.mark.seconds(30)
+async def test_outage_of_the_engine_costs_nobody_its_lease() -> None:
+    with redis_server(*DURABLE) as server:
+        async with both(server.url, lease=1.5) as (exporter, importer):
+            send = exporter.open_send_channel("numbers", int, max_buffer_size=5)
+            await exporter.sync()
+            receive = await importer.open_receive_channel("numbers", int, acknowledge="manual")
+            await send.send(1)
+            delivery = await receive.receive()
+            server.kill()
+            await trio.sleep(2)
+            async with open_redis_importer_when_there(server) as other:
+                second = await other.open_receive_channel("numbers", int)
+                with trio.move_on_after(1) as waited:
+                    await second.receive()
+                assert waited.cancelled_caught
+                await delivery.ack()
+                await exporter.drain()
+
+
+def open_redis_importer_when_there(server: RedisServer) -> Any:
+    server.start()
+    return open_redis_importer(server.url, lease=1.5)
+
+
 async def test_cancelled_block_leaves_in_good_order(redis: RedisServer, namespace: str) -> None:
     async with open_redis_exporter(redis.url, namespace=namespace) as exporter:
         receive = exporter.open_receive_channel("numbers", int, max_buffer_size=10)

@@ -62,6 +62,7 @@ class ReceiveLink(Member):
         self._told = False  # something is acknowledged since the last exchange
         self._ready = False  # what is delivered should be told at once
         self._hungry = False  # the engine will say when there is more, or has more than there is room for
+        self._called = False  # there is more, and nobody else may have been told
         self._ended = False
         self._how = ""  # it leaves
         self._refused = False
@@ -170,6 +171,7 @@ class ReceiveLink(Member):
 
     def _woken(self) -> None:
         self._hungry = False
+        self._called = True
         super()._woken()
 
     @property
@@ -178,7 +180,8 @@ class ReceiveLink(Member):
             return False
         if self._rejected or self._ready:
             return True
-        worth = self._in_hand <= self.window // 2 or not self._undelivered  # the program waits, or will soon
+        # A request is worth it when the program waits, or will soon.
+        worth = self._called or self._in_hand <= self.window // 2 or not self._undelivered
         return worth and not self._hungry and self._wanted > 0
 
     @property
@@ -196,6 +199,7 @@ class ReceiveLink(Member):
             await self._give_back()
         told = [self._acknowledged.popleft() for _ in range(acknowledged)]
         pairs = _pairs(told)
+        self._called = False
         wakened, since = self._wakened, now()
 
         def arguments(again: bool) -> Sequence[Argument]:

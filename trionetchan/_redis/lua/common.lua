@@ -6,7 +6,7 @@
 -- about     hash   what is known of each member: role, exporter, settles, lease in ms, adopted. The role is p of a
 --                  producer, c of a consumer, l of a producer that is lost, x of one that has left
 -- produced  hash   how many values each producer has added
--- hungry    zset   consumers that wait for values, the longest first
+-- hungry    zset   consumers that wait for values, who holds the fewest first
 -- waiting   set    producers that wait for room, or importers that wait for an export
 -- watching  hash   who waits until all values up to a number are acknowledged
 -- back      hash   how many times a value has come back and counts

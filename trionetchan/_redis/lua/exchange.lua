@@ -91,7 +91,11 @@ while got < want and not full do
 end
 if fresh.count > 0 then redis.call('HSET', record, 'dealt', dealt) end
 local waits = wished > 0 and got < want and not full
-if waits then redis.call('ZADD', hungry, now, member) end
+if waits then  -- who holds the fewest is woken first, of these who waits longest
+    redis.call('ZADD', hungry, (got - wished) * 1e7 + now % 1e7, member)
+else
+    redis.call('ZREM', hungry, member)
+end
 if redis.call('HGET', record, 'state') == 'finished' and redis.call('XLEN', stream) == 0 then return {'end'} end
 return {
     'ok', again.pairs, again.count, table.concat(again.values), fresh.pairs, fresh.count, table.concat(fresh.values),
