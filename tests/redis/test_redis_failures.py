@@ -100,6 +100,29 @@ async def test_connections_that_are_cut_anywhere_are_a_pause(seed: int) -> None:
 
 
 @pytest.mark.seconds(60)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_value_whose_confirmation_was_lost_is_not_added_twice(seed: int) -> None:
+    """The connections of the exporter are cut within what the engine answers."""
+    chance = random.Random(seed)
+
+    def plan(_number: int) -> Plan:
+        return Plan(fault=Fault.RESET, way=Way.DOWN, after=chance.randrange(300, 900))
+
+    with redis_server(port=(port := free_port())) as server:
+        async with open_proxy(port, plan, seed=seed) as proxy:
+            async with open_redis_exporter(f"redis://127.0.0.1:{proxy.port}") as exporter:
+                send = exporter.open_send_channel("numbers", int)
+                sent = 0
+                while proxy.accepted < 20:
+                    await send.send(sent)
+                    sent += 1
+                    await trio.sleep(0.002)
+                send.close()
+            async with open_redis_importer(server.url) as importer:
+                assert await take_all(await importer.open_receive_channel("numbers", int)) == [*range(sent)]
+
+
+@pytest.mark.seconds(60)
 async def test_network_that_is_gone_for_a_while_is_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "REPLY_TIMEOUT", 1.0)
     with redis_server(port=(port := free_port())):
