@@ -142,6 +142,14 @@ class _OnEngine(Endpoint):
         self._links: dict[Channel, Link] = {}
         self._present: set[Link] = set()  # not left yet
 
+    def _start(self) -> None:
+        self._nursery.start_soon(self._run_shielded, self._look_for_gone_receivers)
+
+    async def _look_for_gone_receivers(self) -> None:
+        while True:  # trio has no event for it
+            await trio.sleep(self._limits.keepalive)
+            self._tick()
+
     def _keys(self, name: str) -> Keys:
         return keys_of(self._engine.settings.namespace, name)
 

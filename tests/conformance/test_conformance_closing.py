@@ -83,6 +83,17 @@ async def test_sender_whose_receiver_is_gone_is_told_why(place: Place) -> None:
             assert error.channel == "numbers"
 
 
+@pytest.mark.promise(20, 21)
+async def test_gone_receiver_is_noticed_without_another_value(place: Place) -> None:
+    async with place.exporter(keepalive=0.1) as exporter:
+        receive = exporter.open_receive_channel("numbers", int)
+        await exporter.sync()
+        async with place.importer(keepalive=0.1) as importer:
+            await importer.open_send_channel("numbers", int)
+            receive.close()
+            assert (await importer.errors.receive()).channel == "numbers"
+
+
 @pytest.mark.promise(22)
 async def test_fan_in_ends_when_as_many_as_expected_have_finished(place: Place) -> None:
     async with place.exporter() as exporter:

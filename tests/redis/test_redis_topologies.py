@@ -17,6 +17,7 @@ from trionetchan import Limits
 from trionetchan.redis import open_redis_exporter, open_redis_importer
 
 CHANNELS = 6
+AT_ONCE = ("--repl-diskless-sync-delay", "0")  # a replica need not wait for others to come
 
 
 @contextmanager
@@ -67,7 +68,7 @@ class Primary:
     """A primary, a replica, and a sentinel that promotes the replica when the primary is gone."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.primary = stack.enter_context(redis_server("--appendonly", "yes", port=free_port()))
+        self.primary = stack.enter_context(redis_server(*AT_ONCE, "--appendonly", "yes", port=free_port()))
         follows = ("--replicaof", "127.0.0.1", str(self.primary.port))
         self.replica = stack.enter_context(redis_server(*follows, port=free_port()))
         self.sentinel_port = free_port()
@@ -140,11 +141,11 @@ async def test_replica_that_is_promoted_is_a_pause() -> None:
 
 
 async def test_values_wait_for_replicas_where_they_are_asked_for() -> None:
-    with redis_server(port=(port := free_port())) as primary:
+    with redis_server(*AT_ONCE, port=(port := free_port())) as primary:
         async with open_redis_exporter(primary.url, replicas=1) as exporter:
             send = exporter.open_send_channel("numbers", int, max_buffer_size=1)
             with pytest.raises(trio.TooSlowError):
-                await exporter.sync(timeout=1.5)  # there is none
+                await exporter.sync(timeout=0.5)  # there is none
             with redis_server("--replicaof", "127.0.0.1", str(port)):
                 await send.send(1)
                 with trio.fail_after(8):
