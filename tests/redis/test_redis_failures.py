@@ -10,7 +10,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -257,6 +257,30 @@ async def test_stopped_worker_loses_what_it_held_and_goes_on(redis: RedisServer,
                 other.hangup("jobs") if "jobs" in other.statistics().channels else None
                 await send.send(3)
                 assert await stopped.line() == "got 3"
+
+
+@pytest.mark.seconds(30)
+async def test_engine_that_was_stopped_costs_nobody_its_lease() -> None:
+    """What the engine gets then, it gets at once, and one member before the other."""
+    with redis_server() as server:
+        async with both(server.url, lease=1.2) as (exporter, importer), AsyncExitStack() as stack:
+            send = exporter.open_send_channel("numbers", int, max_buffer_size=5)
+            await exporter.sync()
+            receive = await importer.open_receive_channel("numbers", int, acknowledge="manual")
+            await send.send(1)
+            delivery = await receive.receive()
+            for _ in range(4):
+                other = await stack.enter_async_context(open_redis_exporter(server.url, lease=1.2))
+                other.open_send_channel("numbers", int)
+                await trio.sleep(0.1)
+            await trio.sleep(1.5)  # all are in touch for longer than the lease
+            server.signal(signal.SIGSTOP)
+            await trio.sleep(1.5)
+            server.signal(signal.SIGCONT)
+            await trio.sleep(0.3)
+            await delivery.ack()
+            await exporter.drain()
+            assert server.tell("hget", "trionetchan:{numbers}:record", "redelivered") == ""
 
 
 @pytest.mark.seconds(30)

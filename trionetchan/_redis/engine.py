@@ -129,6 +129,7 @@ class Engine:
             began = now
             self.outages += 1
             logger.warning("the engine cannot do it now: %s", _reason(error))
+        self._in_touch_since = now
         timeout = self.settings.outage_timeout
         if now - began >= timeout:
             expected = f"expected the engine to answer within {timeout:g} s"

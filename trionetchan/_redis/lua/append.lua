@@ -9,7 +9,7 @@ if not known or known.role ~= 'p' then  -- it was lost, and is back
     remember(member, 'p', false, false, lease, take_share())
 end
 renew(member, lease)
-sweep(contact)
+sweep(contact, lease)
 local done = number(produced, member)
 if first > done + 1 then return {'forgotten', done} end
 local count = #ARGV - 5

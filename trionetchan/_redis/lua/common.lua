@@ -148,9 +148,17 @@ local function remember(member, role, exporter, settles, lease, adopted)
 end
 
 -- Members whose lease is over are lost: what they held is nobody's, their share waits for the next to adopt it.
--- `contact`: for how long, in ms, the caller has been in touch with the engine without a break. After a break, which all
--- may have had, every member first has its whole lease to renew it.
-local function sweep(contact)
+-- `contact`: for how long, in ms, the caller has been in touch with the engine without a break; `lease`: the caller's, of
+-- which it says something every third. After a break, which all may have had, also one in which the engine was stopped,
+-- every member first has its whole lease to renew it.
+local function sweep(contact, lease)
+    local seen, resumed = unpack(redis.call('HMGET', record, 'seen', 'resumed'))
+    if now - (seen or now) > lease * 0.6 then
+        resumed = now
+        redis.call('HSET', record, 'resumed', now)
+    end
+    redis.call('HSET', record, 'seen', now)
+    contact = math.min(contact, now - (resumed or 0))
     for _, member in ipairs(redis.call('ZRANGE', members, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64)) do
         local known = know(member)
         if not known then

@@ -26,7 +26,7 @@ for i = 9, 8 + 2 * pairs_acked, 2 do acknowledge(tonumber(ARGV[i]), tonumber(ARG
 if pairs_acked > 0 then after_leaving() end
 if not redis.call('ZSCORE', members, member) then return {'expired'} end
 renew(member, lease)
-sweep(contact)
+sweep(contact, lease)
 
 local wished = want
 if redis.call('ZCARD', hungry) > 0 then want = math.min(want, 16) end  -- others wait, too

@@ -21,7 +21,7 @@ elseif not stands then
 elseif new ~= '' and role == 'p' then
     redis.call('HSET', record, 'state', 'open')
 end
-sweep(contact)
+sweep(contact, lease)
 local adopted = role == 'p' and take_share()
 remember(member, role, exporter, settles, lease, adopted)
 if role == 'c' then redis.call('XGROUP', 'CREATECONSUMER', stream, group, member) end
