@@ -29,7 +29,10 @@ renew(member, lease)
 sweep(contact, lease)
 
 local wished = want
-if redis.call('ZCARD', hungry) > 0 then want = math.min(want, 16) end  -- others wait, too
+local others = redis.call('ZCARD', hungry)
+if others > 0 then  -- they wait, too: a fair share, but a run that is worth it
+    want = math.min(want, math.max(16, math.floor(redis.call('XLEN', stream) / (others + 1))))
+end
 local got = 0
 local function collection() return {pairs = {}, count = 0, values = {}} end
 local again, fresh = collection(), collection()
