@@ -13,6 +13,7 @@ exporter that listens is in docs/redis.md.
 
 from __future__ import annotations
 
+import functools
 import math
 import ssl
 from collections.abc import AsyncGenerator, Iterable
@@ -141,6 +142,7 @@ class _OnEngine(Endpoint):
         self._engine = engine
         self._links: dict[Channel, Link] = {}
         self._present: set[Link] = set()  # not left yet
+        self._hanging_up: dict[str, set[trio.Event]] = {}  # names of which the link had left before
 
     def _start(self) -> None:
         self._nursery.start_soon(self._run_shielded, self._look_for_gone_receivers)
@@ -195,6 +197,7 @@ class _OnEngine(Endpoint):
 
         async def run() -> None:
             if register:
+                await self._wait_left(link)
                 await link.register()
             await link.run()
 
@@ -202,6 +205,28 @@ class _OnEngine(Endpoint):
             await self._run_shielded(run)
         finally:
             self._present.discard(link)
+
+    async def _wait_left(self, link: Link) -> None:
+        """A name that is bound anew at once must not meet what was bound to it before."""
+        ended = {other for channel, other in self._links.items() if channel.ended}
+        for other in [*self._present]:
+            if other is not link and other.name == link.name and (other.closing or other in ended):
+                await other.done.wait()
+        for done in [*self._hanging_up.get(link.name, ())]:
+            await done.wait()
+
+    async def _hang_up(self, link: SendLink) -> None:
+        """Takes a name away whose link has left already, or is about to."""
+        done = trio.Event()
+        self._hanging_up.setdefault(link.name, set()).add(done)
+        try:
+            await link.done.wait()
+            await link.hang_up()
+        finally:
+            self._hanging_up[link.name].discard(done)
+            if not self._hanging_up[link.name]:
+                del self._hanging_up[link.name]
+            done.set()
 
     def _sweep(self, channel: Channel) -> None:
         super()._sweep(channel)
@@ -396,7 +421,7 @@ class RedisExporter(_OnEngine, Publishing):
         has_left = isinstance(link, SendLink) and link.closing
         super().hangup(name)
         if has_left and isinstance(link, SendLink):
-            self._nursery.start_soon(self._run_shielded, link.hang_up)
+            self._nursery.start_soon(self._run_shielded, functools.partial(self._hang_up, link))
 
     def statistics(self) -> ExporterStatistics:
         """A snapshot. `acknowledged`: the engine has it; `resumed`: how often the engine was out of reach."""
@@ -422,6 +447,7 @@ class RedisImporter(_OnEngine, Importing):
     async def _bind_name(self, wanted: Wanted) -> Channel:
         link = self._link_of(wanted, self._terms_of(wanted), wanted.window, wanted.count)
         try:
+            await self._wait_left(link)
             found = await link.register()
             self._check_binds()
         except BaseException:

@@ -141,3 +141,46 @@ async def test_little_is_left_of_a_channel_that_is_over(redis: RedisServer, name
     await trio.sleep(0.1)
     for key in redis.tell("--scan", "--pattern", f"{namespace}:*").splitlines():
         assert int(redis.tell("pttl", key)) > 0, key  # a day at most
+
+
+@pytest.mark.promise(34)
+async def test_name_is_bound_anew_while_its_old_binding_is_still_leaving(redis: RedisServer, namespace: str) -> None:
+    async with (
+        open_redis_exporter(redis.url, namespace=namespace) as exporter,
+        open_redis_importer(redis.url, namespace=namespace) as importer,
+    ):
+        for number in range(6):
+            send = exporter.open_send_channel("numbers", int, max_buffer_size=5)
+            await send.send(-1)
+            if number % 3 == 1:
+                await trio.sleep(0.02)
+            if number % 3 == 2:
+                send.close()
+            exporter.hangup("numbers")
+            send = exporter.open_send_channel("numbers", int, max_buffer_size=5)
+            await exporter.sync()
+            receive = await importer.open_receive_channel("numbers", int)
+            await send.send(number)
+            assert await receive.receive() == number
+            exporter.hangup("numbers")
+            assert await take_all(receive) == []
+
+
+@pytest.mark.promise(34)
+async def test_name_that_is_received_into_is_bound_anew_at_once(redis: RedisServer, namespace: str) -> None:
+    async with (
+        open_redis_exporter(redis.url, namespace=namespace) as exporter,
+        open_redis_importer(redis.url, namespace=namespace) as importer,
+    ):
+        for number in range(3):
+            exporter.open_receive_channel("numbers", int)
+            await exporter.sync()
+            feed = await importer.open_send_channel("numbers", int, max_buffer_size=5)
+            await feed.send(-1)
+            await trio.sleep(0.05)  # the exporter waits in the `send` of its end
+            exporter.hangup("numbers")
+            receive = exporter.open_receive_channel("numbers", int)
+            await exporter.sync()
+            assert (await importer.errors.receive()).channel == "numbers"
+            await put(await importer.open_send_channel("numbers", int), [number])
+            assert await take_all(receive) == [number]
