@@ -14,6 +14,8 @@ import rich.progress
 import trio
 
 from .cases import CASES, SWEEPS
+from .engines import runner as engines
+from .engines.roles import SYSTEMS
 from .hostile.cases import CASES as ATTACKS
 from .hostile.outcome import Outcome
 from .hostile.report import list_cases as list_attacks
@@ -171,6 +173,33 @@ def endurance(
     from .endurance.command import endure
 
     return endure(output, seconds=seconds, round_seconds=round_ or max(2, seconds / 60), seed=seed, traced=traced)
+
+
+def redis(*, pairs: Annotated[int, AtLeastOne] = 3, values: Annotated[int, AtLeastOne] = 100_000) -> int:
+    """Measure channels on Redis beside plain coredis code that promises the same, and an exporter that listens.
+
+    Each case has a server of its own, a producer, and 1, 4 or 16 importer processes, on one channel or eight.
+
+    Parameters
+    ----------
+    pairs
+        How many times each is run, in turn.
+    values
+        How many integers are carried in each run.
+    """
+    measured: dict[engines.Case, dict[str, list[engines.Figures]]] = {}
+    try:
+        for case in engines.CASES:
+            errors.print(f"{case.name} …")
+            measured[case] = {system: [] for system in SYSTEMS}
+            for _ in range(pairs):
+                for system in SYSTEMS:
+                    measured[case][system].append(trio.run(engines.measure, system, case, values))
+    except MeasurementError as error:
+        errors.print(f"benchmarks: {error}", soft_wrap=True)
+        return 1
+    engines.report(wide_output, measured)
+    return 0
 
 
 def _plan(names: tuple[str, ...], peers: tuple[str, ...], *, sweeps: bool, pairs: int, quick: bool) -> Plan:

@@ -34,6 +34,12 @@ def clean_environment() -> None:
 
 
 clean_environment()
+
+from places import place  # noqa: E402
+from redis_servers import namespace, redis  # noqa: E402
+
+__all__ = ["namespace", "place", "redis"]  # fixtures
+
 # The profile is chosen, or hypothesis would choose by variables such as CI.
 hypothesis.settings.register_profile("trionetchan", hypothesis.settings.get_profile("default"))
 hypothesis.settings.load_profile("trionetchan")

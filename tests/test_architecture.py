@@ -26,6 +26,7 @@ GROUND = frozenset(
         "_log",
         "_allowance",
         "_identity",
+        "_lease",
         "_observation",
         "_instruments",
     }
@@ -34,17 +35,20 @@ HALL = frozenset(
     {
         "_access",
         "_arguments",
+        "_binding",
         "_endpoint",
         "_exporter",
         "_importer",
         "_observing",
         "_peers",
         "_policies",
+        "_publishing",
         "_rebinding",
         "_stopping",
     }
 )
 PUBLIC = frozenset({"abc", "observation", "otel", "requests"})
+ENGINE = frozenset({"redis"})
 TOP = frozenset({"__init__", "__main__"})
 ROOMS: dict[str, set[str]] = {
     "ground": set(),
@@ -54,8 +58,10 @@ ROOMS: dict[str, set[str]] = {
     "_channels": {"ground", "_ports", "_codec"},
     "_network": {"ground", "_ports", "_protocol"},
     "hall": {"ground", "_ports", "_protocol", "_codec", "_channels", "_network"},
+    "_redis": {"ground", "_ports"},
+    "redis": {"ground", "_codec", "_channels", "_redis", "hall"},
     "public": {"hall", "ground"},
-    "_cli": {"hall", "ground", "top", "public"},  # of these, public names only
+    "_cli": {"hall", "ground", "top", "public", "redis"},  # of these, public names only
     "testing": {"hall", "ground", "top"},  # the same
     "top": {"ground", "hall", "_network", "_cli"},
 }
@@ -64,7 +70,7 @@ PROGRAMS = {"_cli", "__main__", "testing"}
 
 
 def room_of(module: str) -> str:
-    for room, members in (("ground", GROUND), ("hall", HALL), ("public", PUBLIC), ("top", TOP)):
+    for room, members in (("ground", GROUND), ("hall", HALL), ("public", PUBLIC), ("redis", ENGINE), ("top", TOP)):
         if module in members:
             return room
     return module.partition(".")[0]
@@ -120,6 +126,7 @@ CONTRACT = {
     "PeerResumed",
     "PeerSuspended",
 }
+OF_ENGINE = {"RedisExporter", "RedisImporter", "open_redis_exporter", "open_redis_importer"}
 
 
 @attrs.frozen
@@ -211,6 +218,11 @@ def test_the_core_knows_neither_network_nor_clock(module: str) -> None:
     assert not outside & {"anyio", "asyncio", "random", "select", "selectors", "socket", "ssl", "time", "trio"}
 
 
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) != "_redis"))
+def test_the_engine_is_known_to_one_room_only(module: str) -> None:
+    assert not {found.outside for found in imports_of(module)} & {"coredis", "redis", "anyio"}
+
+
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) not in ("_cli", "top")))
 def test_library_needs_no_command_line_packages(module: str) -> None:
     assert not {found.outside for found in imports_of(module)} & {"cyclopts", "rich"}
@@ -265,7 +277,7 @@ def test_programs_use_public_names_only(module: str) -> None:
         if found.module is not None
         and found.module.partition(".")[0] not in PROGRAMS
         and found.module not in PUBLIC
-        and found.name not in CONTRACT
+        and found.name not in CONTRACT | OF_ENGINE
     ]
     assert not private
 

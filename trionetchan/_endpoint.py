@@ -83,6 +83,11 @@ class Endpoint:
         shown = [repr(channel) for channel in channels[:8]] + ["…"] * (len(channels) > 8)
         return f"<{type(self).__name__} of {', '.join(shown) or 'no channels'}>"
 
+    @property
+    def _kind(self) -> str:
+        """For people: an exporter or importer, on whatever engine."""
+        return type(self).__name__.removeprefix("Redis").lower()
+
     # The block
 
     @contextlib.asynccontextmanager
@@ -178,17 +183,13 @@ class Endpoint:
         if self._failure is not None:
             raise self._failure
         if self._state in (BlockState.LEAVING, BlockState.LEFT):
-            raise trio.ClosedResourceError(
-                f"expected an open {type(self).__name__.lower()}, got one whose block is left"
-            )
+            raise trio.ClosedResourceError(f"expected an open {self._kind}, got one whose block is left")
 
     def _check_binds(self) -> None:
         """Nothing new is bound once the body has ended."""
         self._check_open()
         if self._state is BlockState.FINISHING:
-            raise trio.ClosedResourceError(
-                f"expected an open {type(self).__name__.lower()}, got one whose block is being left"
-            )
+            raise trio.ClosedResourceError(f"expected an open {self._kind}, got one whose block is being left")
 
     async def _run_shielded(self, run: Callable[[], Awaitable[None]]) -> None:
         """A background task: it ends by itself, or when the goodbye is said."""

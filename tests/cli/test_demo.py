@@ -78,16 +78,16 @@ if "demo" in sys.orig_argv:
         print("certificates in", self.directory, flush=True)
     certificates.Certificates.make = make_and_tell
     employ = demo._employ
-    async def come_first(count, workers, command, **rest):
-        context = trionetchan.client_ssl_context(authority=command[-1] + "/authority.pem")
+    async def come_first(count, workers, place, **rest):
+        context = trionetchan.client_ssl_context(authority=place[-1] + "/authority.pem")
         try:
             async with trionetchan.open_tcp_importer(
-                "127.0.0.1", int(command[4]), ssl_context=context, server_hostname="exporter.demo"
+                "127.0.0.1", int(place[0]), ssl_context=context, server_hostname="exporter.demo"
             ) as importer:
                 await importer.open_receive_channel("jobs")
         except trionetchan.NetchanError as error:
             print("the stranger got", type(error).__name__, flush=True)
-        await employ(count, workers, command, **rest)
+        await employ(count, workers, place, **rest)
     demo._employ = come_first
 """
 EVERY_WORKER_DIES = """

@@ -23,7 +23,7 @@ from trionetchan._channels.outgoing import Outgoing
 from trionetchan._channels.shares import Shares
 from trionetchan._channels.waits import Waits
 from trionetchan._errors import Code
-from trionetchan._network.lease import Lease
+from trionetchan._lease import Lease
 from trionetchan._network.peer import Peer
 from trionetchan._protocol.window import ReceiveWindow, SendWindow
 

@@ -253,8 +253,9 @@ def demo(
     *,
     workers: Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=1))] = os.cpu_count() or 1,
     tls: bool = False,
+    engine: str | None = None,
 ) -> int:
-    """Count the words of text files with worker processes over TCP.
+    """Count the words of text files with worker processes, over TCP or on an engine.
 
     One process deals pieces of the files to the workers and adds up what they send back; then it counts again by itself
     and compares. Kill a worker while it runs: the count is still right.
@@ -267,19 +268,23 @@ def demo(
         How many worker processes.
     tls
         Over mutual TLS: both sides show certificates, which are made for this run.
+    engine
+        The URL of a Redis server, such as redis://localhost, where jobs and results wait; without it they go over TCP.
     """
-    return trio.run(until_signal, lambda: _demo_command(directory, workers, tls))
+    if tls and engine is not None:
+        return failed("--tls is for the demo over TCP; an engine has TLS by its URL, rediss://…", WRONG_INPUT)
+    return trio.run(until_signal, lambda: _demo_command(directory, workers, tls, engine))
 
 
 @app.command(name="demo-worker", show=False)
-def demo_worker(port: int, /, *, tls: Path | None = None) -> int:
-    """Run one worker of a demo that is served at this port of the loopback interface."""
+def demo_worker(place: str, namespace: str = "", /, *, tls: Path | None = None) -> int:
+    """Run one worker of a demo that is served at this port of the loopback interface, or on this engine."""
     certificates = None if tls is None else Certificates(tls)
-    return trio.run(until_signal, lambda: _demo_worker_command(port, certificates))
+    return trio.run(until_signal, lambda: _demo_worker_command(place, namespace, certificates))
 
 
-async def _demo_command(directory: Path | None, workers: int, tls: bool) -> int:
-    outcome = await _run_and_show(directory, workers, tls)
+async def _demo_command(directory: Path | None, workers: int, tls: bool, engine: str | None) -> int:
+    outcome = await _run_and_show(directory, workers, tls, engine)
     if isinstance(outcome, demo_.DemoError):
         return failed(str(outcome))
     output.print(_table(outcome))
@@ -289,7 +294,9 @@ async def _demo_command(directory: Path | None, workers: int, tls: bool) -> int:
     return 0
 
 
-async def _run_and_show(directory: Path | None, workers: int, tls: bool) -> demo_.Outcome | demo_.DemoError:
+async def _run_and_show(
+    directory: Path | None, workers: int, tls: bool, engine: str | None
+) -> demo_.Outcome | demo_.DemoError:
     outcome: demo_.Outcome | demo_.DemoError
     columns = (
         rich.progress.TextColumn("{task.description}"),
@@ -302,7 +309,7 @@ async def _run_and_show(directory: Path | None, workers: int, tls: bool) -> demo
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_refresh, progress)
             try:
-                outcome = await demo_.run(directory, workers, _Display(progress), tls=tls)
+                outcome = await demo_.run(directory, workers, _Display(progress), tls=tls, engine=engine)
             except demo_.DemoError as error:
                 outcome = error
             nursery.cancel_scope.cancel()
@@ -315,9 +322,9 @@ async def _refresh(progress: rich.progress.Progress) -> None:
         await trio.sleep(REFRESH)
 
 
-async def _demo_worker_command(port: int, certificates: Certificates | None) -> int:
+async def _demo_worker_command(place: str, namespace: str, certificates: Certificates | None) -> int:
     try:
-        await demo_.run_worker(port, certificates)
+        await demo_.run_worker(place, namespace, certificates)
     except ConnectionLostError:
         return 1  # the demo is over; if it is not, it says that this worker is gone
     except (NetchanError, OSError) as error:

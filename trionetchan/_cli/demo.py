@@ -10,6 +10,7 @@ their results arrive in one place. Three things make it a work queue that surviv
 - So the same job may be done twice, and each result says of which job it is; only the first one counts.
 
 With `--tls` both sides show certificates: workers know that they work for this demo, and nobody else gets its jobs.
+With an engine nothing else changes: the exporter and the importers are opened on it.
 
 (In a program of your own the import below reads `from trionetchan import open_exporter, open_tcp_importer`.)
 """
@@ -26,9 +27,9 @@ import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
@@ -40,6 +41,9 @@ from .._policies import allow_certificates, name_patterns
 from .._statistics import Direction
 from .certificates import EXPORTER, WORKER, Certificates
 from .texts import Bundle, Piece, TextFile, bundles, candidates, count_words, look_at
+
+if TYPE_CHECKING:
+    from ..redis import RedisExporter, RedisImporter
 
 __all__ = [
     "Count",
@@ -62,6 +66,7 @@ SMALLEST_JOB = 4 * 2**10
 JOBS_PER_WORKER = 16  # at least, if there is text enough: so that no worker has a job long after the others are idle
 JOBS_AHEAD = 4  # that a worker has: of some the results are on their way, and one is there when another is done
 FILES_AT_ONCE = 256
+LEASE = 3.0  # seconds after which an engine gives a killed worker's jobs to others
 WORKER_COMMAND = (sys.executable, "-m", "trionetchan", "demo-worker")
 
 
@@ -97,18 +102,25 @@ class Result:
 # The worker
 
 
-async def run_worker(port: int, certificates: Certificates | None = None) -> None:
-    """Connects to the demo at this port of the loopback interface, and works until it has no more jobs."""
+async def run_worker(place: str, namespace: str = "", certificates: Certificates | None = None) -> None:
+    """Connects to the demo at this port of the loopback interface, or on this engine, and works until it has no more
+    jobs."""
+    if namespace:
+        from ..redis import open_redis_importer
+
+        async with open_redis_importer(place, namespace=namespace, lease=LEASE) as importer:
+            await work(importer)
+        return
     context = None if certificates is None else certificates.for_worker()
     # A worker that is killed does not come back: the others get its jobs at once.
     limits = Limits(resume_timeout=0)
     async with open_tcp_importer(
-        "127.0.0.1", port, ssl_context=context, server_hostname=EXPORTER, limits=limits
+        "127.0.0.1", int(place), ssl_context=context, server_hostname=EXPORTER, limits=limits
     ) as importer:
         await work(importer)
 
 
-async def work(importer: Importer) -> None:
+async def work(importer: Importer | RedisImporter) -> None:
     """Takes jobs and sends results until there are no more jobs.
 
     A job is acknowledged when its result has arrived: until then the exporter keeps it, for another worker.
@@ -122,7 +134,7 @@ async def work(importer: Importer) -> None:
             nursery.start_soon(_acknowledge, job, importer)
 
 
-async def _acknowledge(job: Delivery[Job], importer: Importer) -> None:
+async def _acknowledge(job: Delivery[Job], importer: Importer | RedisImporter) -> None:
     await importer.drain("results")
     await job.ack()
 
@@ -179,7 +191,9 @@ class Count:
     _open: dict[int, Job] = attrs.field(factory=dict[int, Job])
     _began: float | None = None
 
-    async def issue(self, exporter: Exporter, jobs: trio.MemorySendChannel[Job], texts: Iterator[Bundle]) -> None:
+    async def issue(
+        self, exporter: Exporter | RedisExporter, jobs: trio.MemorySendChannel[Job], texts: Iterator[Bundle]
+    ) -> None:
         """Sends a job for each bundle of text, closes `jobs`, and returns when all have their results."""
         async with jobs:
             for number in itertools.count():
@@ -223,12 +237,21 @@ async def _next(texts: Iterator[Bundle]) -> Bundle | None:
 
 
 async def count_with_workers(
-    files: Sequence[TextFile], workers: int, display: Display, certificates: Certificates | None = None
+    files: Sequence[TextFile],
+    workers: int,
+    display: Display,
+    *,
+    certificates: Certificates | None = None,
+    engine: str | None = None,
 ) -> Count:
     """Counts the words of the files with so many worker processes. `DemoError` if no worker is left."""
     count = Count(display)
     try:
-        await _count_with_workers(files, workers, count, certificates)
+        async with AsyncExitStack() as stack:
+            if engine is None:
+                await _count_over_tcp(files, workers, count, certificates)
+            else:
+                await _count_on_engine(engine, stack, files, workers, count)
     except* DemoError as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -249,32 +272,64 @@ def _open_exporter(limits: Limits, certificates: Certificates | None) -> Abstrac
     )
 
 
-async def _count_with_workers(
+async def _count_over_tcp(
     files: Sequence[TextFile], workers: int, count: Count, certificates: Certificates | None
 ) -> None:
     context = None if certificates is None else certificates.for_exporter()
     # However many workers die with a job in their hands, it goes to the next.
-    async with _open_exporter(Limits(max_redeliveries=workers), certificates) as exporter:
-        jobs = exporter.open_send_channel("jobs", Job)
-        # importers=None: a worker that is killed never finishes its results, so their end must not wait for it.
-        results = exporter.open_receive_channel("results", Result, importers=None)
-        async with trio.open_nursery() as nursery:
-            (listener,) = await nursery.start(functools.partial(exporter.serve_tcp, 0, ssl_context=context))
-            port: int = listener.port
-            nursery.start_soon(count.collect, results)
-            left_out: list[str] = []
-            async with trio.open_nursery() as staff:
-                employ = functools.partial(_employ, count, workers, _command(port, certificates))
-                processes: list[trio.Process] = [await staff.start(employ) for _ in range(workers)]
-                pids = ", ".join(str(process.pid) for process in processes)
-                way = "" if certificates is None else ", over mutual TLS"
-                count.display.say(f"{_number(workers, 'worker')} at port {port}{way}: process {pids}")
-                await count.issue(exporter, jobs, bundles(files, _size_of_jobs(files, workers), left_out))
-            for line in left_out:
-                count.display.say(line)
-            # All jobs are done, so the workers have ended, and there is nothing more to collect.
-            exporter.hangup("results")
-            nursery.cancel_scope.cancel()
+    async with (
+        _open_exporter(Limits(max_redeliveries=workers), certificates) as exporter,
+        trio.open_nursery() as nursery,
+    ):
+        (listener,) = await nursery.start(functools.partial(exporter.serve_tcp, 0, ssl_context=context))
+        place, where = [str(listener.port)], f"at port {listener.port}"
+        if certificates is not None:
+            place, where = [*place, "--tls", str(certificates.directory)], f"{where}, over mutual TLS"
+        await _count_with_workers(exporter, place, where, files, workers, count)
+        nursery.cancel_scope.cancel()
+
+
+async def _count_on_engine(
+    engine: str, stack: AsyncExitStack, files: Sequence[TextFile], workers: int, count: Count
+) -> None:
+    namespace = f"trionetchan-demo-{os.getpid()}"
+    try:
+        from ..redis import open_redis_exporter
+
+        opening = open_redis_exporter(engine, namespace=namespace, lease=LEASE, limits=Limits(max_redeliveries=workers))
+        exporter = await stack.enter_async_context(opening)
+    except (ImportError, OSError, ValueError) as error:
+        raise DemoError(str(error)) from None
+    await _count_with_workers(exporter, [engine, namespace], f"on {engine}", files, workers, count)
+    exporter.hangup("jobs")  # so that nothing of the demo is left in the engine
+
+
+async def _count_with_workers(
+    exporter: Exporter | RedisExporter,
+    place: Sequence[str],
+    where: str,
+    files: Sequence[TextFile],
+    workers: int,
+    count: Count,
+) -> None:
+    jobs = exporter.open_send_channel("jobs", Job)
+    # importers=None: a worker that is killed never finishes its results, so their end must not wait for it.
+    results = exporter.open_receive_channel("results", Result, importers=None)
+    await exporter.sync()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count.collect, results)
+        left_out: list[str] = []
+        async with trio.open_nursery() as staff:
+            employ = functools.partial(_employ, count, workers, place)
+            processes: list[trio.Process] = [await staff.start(employ) for _ in range(workers)]
+            pids = ", ".join(str(process.pid) for process in processes)
+            count.display.say(f"{_number(workers, 'worker')} {where}: process {pids}")
+            await count.issue(exporter, jobs, bundles(files, _size_of_jobs(files, workers), left_out))
+        for line in left_out:
+            count.display.say(line)
+        # All jobs are done, so the workers have ended, and there is nothing more to collect.
+        exporter.hangup("results")
+        nursery.cancel_scope.cancel()
 
 
 def _size_of_jobs(files: Sequence[TextFile], workers: int) -> int:
@@ -282,19 +337,14 @@ def _size_of_jobs(files: Sequence[TextFile], workers: int) -> int:
     return max(SMALLEST_JOB, min(fair, LARGEST_JOB))
 
 
-def _command(port: int, certificates: Certificates | None) -> list[str]:
-    tls = [] if certificates is None else ["--tls", str(certificates.directory)]
-    return [*WORKER_COMMAND, str(port), *tls]
-
-
 async def _employ(
-    count: Count, workers: int, command: list[str], *, task_status: trio.TaskStatus[trio.Process]
+    count: Count, workers: int, place: Sequence[str], *, task_status: trio.TaskStatus[trio.Process]
 ) -> None:
     """Runs one of so many worker processes, as long as it lives."""
     # A process group of its own: an interrupt from the keyboard reaches this process alone, and it ends the workers.
     run_process = functools.partial(
         trio.run_process,
-        command,
+        [*WORKER_COMMAND, *place],
         stdin=subprocess.DEVNULL,
         check=False,
         deliver_cancel=_kill,
@@ -383,10 +433,12 @@ class Outcome:
     """Where the two counts differ."""
 
 
-async def run(directory: Path | None, workers: int, display: Display, *, tls: bool = False) -> Outcome:
+async def run(
+    directory: Path | None, workers: int, display: Display, *, tls: bool = False, engine: str | None = None
+) -> Outcome:
     """Counts the words of the text files below a directory (None: the standard library of this Python) with so many
-    worker processes, and again without them. `DemoError` if there is nothing to count or no worker is left.
-    `tls`: both sides show certificates, which are made for this run.
+    worker processes, and again without them. `DemoError` if there is nothing to count, no worker is left, or the engine
+    of this URL cannot be reached. `tls`: both sides show certificates, which are made for this run.
 
     Cancelling it ends the workers at once.
     """
@@ -399,7 +451,7 @@ async def run(directory: Path | None, workers: int, display: Display, *, tls: bo
         certificates = Certificates(Path(secret)) if tls else None
         if certificates is not None:
             certificates.make()
-        count = await count_with_workers(files, workers, display, certificates)
+        count = await count_with_workers(files, workers, display, certificates=certificates, engine=engine)
     display.begin("one process", size)
     began = trio.current_time()
     expected = await _count_alone(files, display)

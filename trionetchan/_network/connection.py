@@ -31,6 +31,7 @@ from .._errors import (
     ProtocolError,
 )
 from .._identity import Credentials, Identity
+from .._lease import Instant, now
 from .._limits import Limits
 from .._protocol.costs import Judge
 from .._protocol.events import (
@@ -49,7 +50,6 @@ from .._protocol.resuming import NONCE_SIZE
 from .._protocol.session import Role
 from .._protocol.wire import Wire
 from .identification import Identification
-from .lease import Instant, now
 from .peer import Peer
 from .tracing import tracer_for
 from .transport import STREAM_ERRORS, Piece, reason, transport_over

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from .._batch import Batch
 from .._errors import Code
+from .._lease import Lease
 from .._ports import ReceivingChannel, ReceivingLink, SendingChannel, SendingLink
 from .._protocol.session import Session
 from .._protocol.settling import SettledReceiveWindow
 from .._protocol.window import ReceiveWindow
-from .lease import Lease
 
 __all__ = ["Link", "ReceiveLink", "SendLink", "SettledReceiveLink"]
 

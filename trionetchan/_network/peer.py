@@ -24,6 +24,7 @@ import trio
 from .._batch import Batch
 from .._errors import Code, NetchanError, SessionLostError
 from .._identity import Identity
+from .._lease import Instant, Lease
 from .._limits import Limits
 from .._protocol.events import (
     Accepted,
@@ -40,7 +41,6 @@ from .._protocol.resuming import ID_SIZE, SECRET_SIZE, SessionKey
 from .._protocol.session import Role, Session
 from .._protocol.window import ReceiveWindow
 from .acknowledging import Acknowledger
-from .lease import Instant, Lease
 from .links import Link, ReceiveLink, SendLink, SettledReceiveLink
 
 __all__ = ["Answer", "Peer", "PeerOwner", "Request", "new_key"]

@@ -1,4 +1,4 @@
-"""For how long an importer may deliver what it holds, without word from its exporter.
+"""For how long an importer may deliver what it holds, without word from its exporter, or from the engine.
 
 When a connection has been broken for the time that both sides agreed on, the exporter takes back what the importer has
 not acknowledged, and gives it to another. The importer may be alive meanwhile, or wake up later; it must not deliver
