@@ -182,17 +182,13 @@ class Endpoint:
         if self._failure is not None:
             raise self._failure
         if self._state in (BlockState.LEAVING, BlockState.LEFT):
-            raise trio.ClosedResourceError(
-                f"expected an open {self._kind}, got one whose block is left"
-            )
+            raise trio.ClosedResourceError(f"expected an open {self._kind}, got one whose block is left")
 
     def _check_binds(self) -> None:
         """Nothing new is bound once the body has ended."""
         self._check_open()
         if self._state is BlockState.FINISHING:
-            raise trio.ClosedResourceError(
-                f"expected an open {self._kind}, got one whose block is being left"
-            )
+            raise trio.ClosedResourceError(f"expected an open {self._kind}, got one whose block is being left")
 
     async def _run_shielded(self, run: Callable[[], Awaitable[None]]) -> None:
         """A background task: it ends by itself, or when the goodbye is said."""
