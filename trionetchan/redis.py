@@ -148,8 +148,8 @@ class _OnEngine(Endpoint):
         self._nursery.start_soon(self._run_shielded, self._look_for_gone_receivers)
 
     async def _look_for_gone_receivers(self) -> None:
-        while True:  # trio has no event for it
-            await trio.sleep(self._limits.keepalive)
+        while self._state in (BlockState.OPEN, BlockState.FINISHING):  # it may run for the first time after that
+            await trio.sleep(self._limits.keepalive)  # trio has no event for it
             self._tick()
 
     def _keys(self, name: str) -> Keys:

@@ -184,3 +184,11 @@ async def test_name_that_is_received_into_is_bound_anew_at_once(redis: RedisServ
             assert (await importer.errors.receive()).channel == "numbers"
             await put(await importer.open_send_channel("numbers", int), [number])
             assert await take_all(receive) == [number]
+
+
+async def test_blocks_that_are_left_at_once_end(redis: RedisServer, namespace: str) -> None:
+    for _ in range(40):  # which task runs first is left to chance
+        async with open_redis_exporter(redis.url, namespace=namespace):
+            pass
+        async with open_redis_importer(redis.url, namespace=namespace):
+            pass

@@ -83,9 +83,20 @@ class Primary:
             redis_server(str(folder / "sentinel.conf"), "--sentinel", port=self.sentinel_port, sentinel=True)
         )
 
+    def replica_has_all(self) -> bool:
+        """Whether the replica has what the primary has written, and listens to it."""
+        primary, replica = (_facts(each.tell("info", "replication")) for each in (self.primary, self.replica))
+        if replica.get("master_link_status") != "up" or replica.get("master_sync_in_progress") != "0":
+            return False
+        return primary["master_repl_offset"] == replica["slave_repl_offset"]
+
     @property
     def url(self) -> str:
         return f"redis+sentinel://127.0.0.1:{self.sentinel_port}/jobs"
+
+
+def _facts(info: str) -> dict[str, str]:
+    return {name: value for name, _, value in (line.strip().partition(":") for line in info.splitlines())}
 
 
 @contextmanager
@@ -123,8 +134,9 @@ async def test_replica_that_is_promoted_is_a_pause() -> None:
                 nonlocal promoted
                 await trio.sleep(0.5)
                 # What was written before is waited for; what is not confirmed then is sent again to the next primary.
-                servers.primary.tell("client", "pause", "100", "write")
-                await trio.sleep(0.05)
+                servers.primary.tell("client", "pause", "5000", "write")
+                while not servers.replica_has_all():  # noqa: ASYNC110
+                    await trio.sleep(0.02)
                 servers.primary.kill()
                 while "role:master" not in servers.replica.tell("info", "replication"):  # noqa: ASYNC110
                     await trio.sleep(0.1)
