@@ -718,3 +718,19 @@ def test_fault_69_a_resume_that_was_long_under_way_takes_nothing_from_a_later_on
     assert ValuesReceived(0, batch(2).payload, 2) in pair.carry()
     assert pair.wires == later
     assert pair.resume().count(SessionResumed()) == 2
+
+
+@pytest.mark.parametrize("key", [None, SessionKey(ID, SECRET)])
+@pytest.mark.parametrize("resumes", [False, True])
+@pytest.mark.parametrize("token", [None, b"t", bytes(1024)])
+def test_an_importer_shows_its_token_on_each_stream(key: SessionKey | None, resumes: bool, token: bytes | None) -> None:
+    if resumes and key is None:
+        return
+    importer = Wire(Session(Role.IMPORTER, LIMITS), LIMITS, nonce=nonce(1), key=key, resumes=resumes, token=token)
+    [hello] = said(importer)
+    assert isinstance(hello, Hello)
+    assert hello.parameters.get("token") == token
+    exporter = Wire(Session(Role.EXPORTER, LIMITS), LIMITS, nonce=nonce(2))
+    list(exporter.receive_data(MAGIC + encode(hello)))
+    assert exporter.token == token
+    assert importer.token is None

@@ -1445,3 +1445,17 @@ def test_floods_of_every_frame_that_is_ignored_leave_nothing_behind(role: Role) 
         tracemalloc.stop()
         assert held < 10_000, frame
         assert not session.ended
+
+
+def test_an_import_is_asked_for_until_it_is_answered_or_withdrawn() -> None:
+    def asks(*steps: Callable[[Side], object]) -> bool:
+        side = asked(Role.EXPORTER)
+        for step in steps:
+            step(side)
+        return side.session.asks(0)
+
+    assert asks()
+    assert not asks(lambda side: side.accept(0, window=1, schema=b""))
+    assert not asks(lambda side: side.reject(0, Code.LIMIT, ""))
+    assert not asks(lambda side: feed(side, Close(0, 0, Code.WITHDRAWN, "")))
+    assert not greeted(Role.EXPORTER).session.asks(0)

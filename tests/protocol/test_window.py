@@ -547,3 +547,12 @@ def test_limits_that_were_not_announced_do_not_count() -> None:
         receiver.receive(2, b"\x81\x00", more=False)
     receiver.announce()
     assert receiver.receive(2, b"\x81\x00", more=False) == (b"\x81\x00", 1)
+
+
+def test_how_many_of_the_first_values_are_not_acknowledged() -> None:
+    sender = SendWindow(8, 8, 1000, 1000)
+    sender.send(Batch(b"\x83\x01\x02\x03", 3))
+    sender.wrote()
+    assert [sender.unacknowledged_below(number) for number in range(4)] == [0, 1, 2, 3]
+    sender.acknowledge(2, 8, 1000)
+    assert [sender.unacknowledged_below(number) for number in range(4)] == [0, 0, 0, 1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from trionetchan._network import lease
+from trionetchan import _lease as lease
 
 __all__ = ["determined"]
 
