@@ -667,7 +667,7 @@ async def test_a_connection_that_breaks_while_the_exporter_stops(
         out = exporter.open_send_channel("out", int)
         with pytest.raises(ConnectionLostError):
             async with open_importer(network.connect) as importer:
-                receive = await importer.open_receive_channel("out", int, window=1)
+                await importer.open_receive_channel("out", int, window=1)
                 await out.send(1)
                 await trio.testing.wait_all_tasks_blocked()
                 inner.start_soon(partial(exporter.stop, timeout=patience))
@@ -677,4 +677,3 @@ async def test_a_connection_that_breaks_while_the_exporter_stops(
                     await until(lambda: exporter.statistics().channels["out"].waiting == 1)
                 assert exporter.statistics().suspended == 0
                 await trio.sleep_forever()
-        del receive
