@@ -187,7 +187,7 @@ async def test_name_that_is_received_into_is_bound_anew_at_once(redis: RedisServ
 
 
 async def test_blocks_that_are_left_at_once_end(redis: RedisServer, namespace: str) -> None:
-    for _ in range(40):  # which task runs first is left to chance
+    for _ in range(15):  # which task runs first is left to chance
         async with open_redis_exporter(redis.url, namespace=namespace):
             pass
         async with open_redis_importer(redis.url, namespace=namespace):
