@@ -392,8 +392,6 @@ class Exporter(Publishing):
         peer = connection.peer
         if connection.fenced:
             return
-        if peer.suspended and self._accepting.stopped:
-            peer.lose(peer.failure)  # whoever wants to go on with it is not accepted any more
         if peer.suspended:
             self._log.warning(
                 "the connection with %s broke, its session waits %g s for another: %s",
@@ -417,8 +415,7 @@ class Exporter(Publishing):
 
         Nobody is accepted any more, and imports are refused. Nothing more goes to importers; what they hold they
         acknowledge or give back. What arrives from now on is not taken, and stays with them; what had arrived is
-        delivered. A connection that breaks meanwhile takes its session with it: what that importer had not acknowledged
-        is not dealt again. When all that is done, or after `timeout` seconds, which is logged, a goodbye is said on all
+        delivered. When all that is done, or after `timeout` seconds, which is logged, a goodbye is said on all
         connections. Importers with a `restart_timeout` wait for the next exporter at the same address; others fail if
         a channel of theirs is unfinished. `serve_…` returns. What was not dealt is still in the channel; once the block
         is left, it is dropped.
@@ -429,7 +426,6 @@ class Exporter(Publishing):
         with self._call():
             channels = self._registry.everything()
             self._accepting.stop()
-            self._sessions.end_suspended()
             try:
                 with patience:
                     await bring_to_rest(channels)
@@ -440,6 +436,7 @@ class Exporter(Publishing):
                     await self._accepting.wait_over()
                     await give_back(channels, self._limits.goodbye_timeout)
                     await say_farewell(list(self._connections), self._limits.goodbye_timeout)
+                    self._sessions.end_suspended()
 
     async def _say_goodbye(self) -> None:
         for scope in list(self._serving):

@@ -76,11 +76,11 @@ class Line:
         self._cut, self._left = (way, fault), count
 
     def left(self, way: Way) -> float:
-        """How many bytes may still go this way."""
-        return self._left if self._cut is not None and self._cut[0] is way else math.inf
+        """How many bytes may still go this way. A line that is broken otherwise is not cut any more."""
+        return self._left if self.fault is None and self._cut is not None and self._cut[0] is way else math.inf
 
     def went(self, way: Way, count: int) -> None:
-        if self._cut is not None and self._cut[0] is way:
+        if self.fault is None and self._cut is not None and self._cut[0] is way:
             self._left -= count
             if self._left <= 0:
                 self.harm(self._cut[1], way)
